@@ -1,0 +1,197 @@
+"""What the sync and the async client share: options, headers, reading answers, translating httpx's exceptions."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+
+from airflow_batch_provider.client.calls import Call
+from airflow_batch_provider.client.errors import error_from_answer
+from airflow_batch_provider.client.settings import ServiceSettings
+from airflow_batch_provider.exceptions import ApiConnectionError, ApiResponseError, ConfigurationError
+
+T = TypeVar("T")
+
+# Far over any list page or error text, far under what would hurt a worker.
+MAX_JSON_BYTES = 32_000_000
+
+# Below the 5 s after which a Portkey gateway closes an idle connection: a POST on a connection that is just being
+# closed ends in "nobody knows whether it worked".
+KEEPALIVE_SECONDS = 3.0
+
+
+def client_options(settings: ServiceSettings) -> dict[str, Any]:
+    """
+    Keyword arguments that ``httpx.Client`` and ``httpx.AsyncClient`` share.
+
+    :param settings: The service.
+    :raises ConfigurationError: The CA bundle cannot be read, or the proxy is no URL.
+    """
+    return {
+        "headers": {"User-Agent": "airflow-batch-provider", "Accept-Encoding": "identity", **settings.headers},
+        "timeout": httpx.Timeout(settings.timeout, connect=settings.connect_timeout),
+        "limits": httpx.Limits(max_connections=settings.max_connections, keepalive_expiry=KEEPALIVE_SECONDS),
+        "verify": _tls_context(settings.verify, settings.ca_bundle),
+        "proxy": settings.proxy,
+        "follow_redirects": False,
+    }
+
+
+@lru_cache(maxsize=16)
+def _tls_context(verify: bool, ca_bundle: str | None) -> ssl.SSLContext | bool:
+    # Loading the certificates takes tens of milliseconds; a triggerer opens many clients.
+    if not verify:
+        return False
+    try:
+        return httpx.create_ssl_context() if ca_bundle is None else ssl.create_default_context(cafile=ca_bundle)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"The connection's CA bundle {ca_bundle} cannot be read on this machine ({error}). It must exist on every "
+            "worker and triggerer."
+        ) from error
+
+
+def request_options(call: Call[Any]) -> dict[str, Any]:
+    """
+    Keyword arguments of ``build_request`` for a call.
+
+    :param call: The call.
+    """
+    options: dict[str, Any] = {"params": dict(call.params) or None}
+    if call.body is not None:
+        # ASCII: a gateway's chunk splitter may cut a multi-byte character. The content type is explicit because
+        # without it the gateway loses the body.
+        options["content"] = json.dumps(call.body).encode("ascii")
+        options["headers"] = {"Content-Type": "application/json"}
+    return options
+
+
+def headers_without_retries(settings: ServiceSettings) -> dict[str, str]:
+    """
+    Headers to override where the gateway must not repeat the call: uploads and paid calls.
+
+    A gateway config with ``retry`` re-sends POST /batches (two batches) and cannot re-send an upload's stream (it then
+    hides the service's real answer). Its request timeout would cut long uploads.
+
+    :param settings: The service.
+    """
+    config = settings.headers.get("x-portkey-config")
+    if not config:
+        return {}
+    try:
+        return {"x-portkey-config": json.dumps(_without_retry(json.loads(config)))}
+    except ValueError:
+        return {}  # the id of a config kept by hosted Portkey
+
+
+def _without_retry(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_retry(inner) for key, inner in value.items() if key != "retry"}
+    return [_without_retry(inner) for inner in value] if isinstance(value, list) else value
+
+
+def read_answer(call: Call[T], status: int, headers: Mapping[str, str], body: bytes, settings: ServiceSettings) -> T:
+    """
+    Turn an answer into the call's value.
+
+    :param call: What was asked.
+    :param status: HTTP status.
+    :param headers: Answer headers.
+    :param body: Answer body.
+    :param settings: The service.
+    :raises ApiStatusError: The answer says no.
+    :raises ApiResponseError: The answer is not what the call promises.
+    """
+    if not 200 <= status < 300:
+        raise error_from_answer(status, headers, body, call.subject, settings)
+    try:
+        data = json.loads(body) if body.strip() else {}
+    except ValueError as error:
+        kind = headers.get("content-type", "no content type")
+        raise ApiResponseError(
+            f"{settings.base_url} answered the call for {call.subject} with something that is not JSON ({kind}). "
+            "Is the base URL that of the API?"
+        ) from error
+    try:
+        return call.read(data)
+    except ApiResponseError as error:
+        raise ApiResponseError(
+            f"{settings.base_url} answered the call for {call.subject} with JSON that does not fit: {error}"
+        ) from None
+
+
+class BoundedBody:
+    """
+    Collects an answer's body up to a limit.
+
+    :param subject: What the call is about, for the error text.
+    """
+
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    def add(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        if self._size > MAX_JSON_BYTES:
+            raise ApiResponseError(
+                f"The answer about {self.subject} is larger than {MAX_JSON_BYTES:,} bytes; not read further."
+            )
+        self._chunks.append(chunk)
+
+    def content(self) -> bytes:
+        return b"".join(self._chunks)
+
+
+@contextmanager
+def translated(subject: str, settings: ServiceSettings) -> Iterator[None]:
+    """
+    Turn httpx's exceptions into ours; the one place where that happens.
+
+    :param subject: What the call is about.
+    :param settings: The service.
+    """
+    try:
+        yield
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
+        # LocalProtocolError: a header or body that HTTP cannot carry. Its text may quote the header, hence no cause.
+        raise ConfigurationError(
+            f"The call for {subject} cannot be sent to {settings.base_url} ({type(error).__name__}). "
+            "Check the connection's URL and headers."
+        ) from None
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
+        raise ApiConnectionError(f"{_origin(settings)} does not answer ({_reason(error, settings)}).", True) from error
+    except httpx.TimeoutException as error:
+        raise ApiConnectionError(
+            f"{_origin(settings)} did not answer in time ({subject}, {type(error).__name__})."
+        ) from error
+    except (httpx.HTTPError, httpx.StreamError) as error:
+        raise ApiConnectionError(
+            f"{_origin(settings)} broke off the answer ({subject}, {_reason(error, settings)})."
+        ) from error
+
+
+def _origin(settings: ServiceSettings) -> str:
+    parts = urlsplit(settings.base_url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _reason(error: Exception, settings: ServiceSettings) -> str:
+    text = settings.redact(str(error))
+    if "refused" in text.lower():
+        return "connection refused"
+    if any(
+        words in text for words in ("Name or service not known", "nodename nor servname", "Temporary failure in name")
+    ):
+        return "unknown host name"
+    if isinstance(error, httpx.ConnectTimeout):
+        return f"no connection within {settings.connect_timeout:g} s"
+    return text[:200] or type(error).__name__

@@ -1,0 +1,123 @@
+"""Bringing the results of one batch to storage, as the service wrote them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+from airflow_batch_provider.client import BatchClient
+from airflow_batch_provider.client.downloads import Download
+from airflow_batch_provider.client.sender import OpenTarget
+from airflow_batch_provider.core.batches import Batch
+from airflow_batch_provider.core.judging import failed_error, not_ended_error
+from airflow_batch_provider.core.rows import RowCounter
+from airflow_batch_provider.core.status import BatchStatus
+from airflow_batch_provider.exceptions import ApiError, NotFoundError
+from airflow_batch_provider.storage import paths
+
+
+def collect_results(client: BatchClient, batch: Batch, folder: str) -> dict[str, Any]:
+    """
+    Download output and error file of an ended batch.
+
+    :param client: The service.
+    :param batch: The batch. Expired and cancelled ones keep what was finished.
+    :param folder: Where the files go: local path or URL. They are named after the batch, so that several batches can
+        share a folder.
+    :returns: ``{"output": part, "errors": part, "status": ...}``; a part is ``{"path", "rows", "bytes"}``, or None
+        when the service has no such file or an empty one.
+    :raises BatchNotEndedError: The batch has not ended.
+    :raises BatchFailedError: The batch was refused and has no results.
+    :raises DownloadError: A file arrived short or altered; nothing of it was kept.
+    """
+    if not batch.status.has_ended:
+        raise not_ended_error(batch)
+    if batch.status is BatchStatus.FAILED and not (batch.output_file_id or batch.error_file_id):
+        raise failed_error(batch)
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", batch.id)[-120:]
+    if client.settings.results_from == "output":
+        output = _save(
+            lambda target: client.get_batch_output(batch.id, target),
+            paths.join(folder, f"{stem}_output.jsonl"),
+            f"the output of batch {batch.id}",
+        )
+        return {"output": output, "errors": None, "status": batch.status.value}
+    return {
+        "output": _save_file(client, batch.output_file_id, paths.join(folder, f"{stem}_output.jsonl")),
+        "errors": _save_file(client, batch.error_file_id, paths.join(folder, f"{stem}_errors.jsonl")),
+        "status": batch.status.value,
+    }
+
+
+def expected_bytes(client: BatchClient, file_id: str) -> int | None:
+    """
+    Size a file should have, by the service's word; None when it gives none or is not to be believed.
+
+    :param client: The service.
+    :param file_id: The file.
+    """
+    if not client.settings.check_file_sizes:
+        return None
+    try:
+        return client.get_file(file_id).bytes or None
+    except ApiError:
+        return None  # not every service has this route; the rows are checked all the same
+
+
+def _save_file(client: BatchClient, file_id: str | None, path: str) -> dict[str, Any] | None:
+    if file_id is None:
+        return None
+    size = expected_bytes(client, file_id)
+    return _save(lambda target: client.download_file(file_id, target, expected_bytes=size), path, f"file {file_id}")
+
+
+def _save(download: Callable[[OpenTarget], Download], path: str, subject: str) -> dict[str, Any] | None:
+    target = paths.as_path(path)
+    rows = 0
+
+    @contextmanager
+    def open_target() -> Iterator[_CheckedTarget]:
+        nonlocal rows
+        with paths.WholeFile(target) as stream:
+            checked = _CheckedTarget(stream, RowCounter(subject))
+            yield checked
+            checked.counter.finish()
+            rows = checked.counter.rows
+
+    received = download(open_target)
+    if received.bytes == 0:
+        target.unlink(missing_ok=True)
+        return None
+    return {"path": path, "rows": rows, "bytes": received.bytes}
+
+
+class _CheckedTarget:
+    """A stream whose rows are checked as they pass."""
+
+    def __init__(self, stream: IO[bytes], counter: RowCounter) -> None:
+        self.counter = counter
+        self._stream = stream
+
+    def write(self, data: bytes, /) -> int:
+        self.counter.feed(data)
+        return self._stream.write(data)
+
+
+def delete_files(client: BatchClient, file_ids: Iterable[str]) -> list[str]:
+    """
+    Delete files at the service; one that is gone already counts as deleted.
+
+    :param client: The service.
+    :param file_ids: The files.
+    :returns: Ids of the files that are gone now.
+    """
+    gone = []
+    for file_id in file_ids:
+        try:
+            if client.delete_file(file_id):
+                gone.append(file_id)
+        except NotFoundError:
+            gone.append(file_id)
+    return gone

@@ -1,0 +1,75 @@
+"""Result files: every line must be a whole JSON object, else the file is not what the service wrote."""
+
+from __future__ import annotations
+
+import msgspec
+
+from airflow_batch_provider.exceptions import DownloadError
+
+MAX_ROW_BYTES = 256_000_000
+
+
+class _Row(msgspec.Struct):
+    """Any JSON object; its fields are skipped, which still checks that they are JSON."""
+
+
+class RowCounter:
+    """
+    Counts and checks the lines of a result file while it streams by.
+
+    :param subject: Which file, for the error text.
+    """
+
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
+        self.rows = 0
+        self._rest: list[bytes] = []
+        self._rest_bytes = 0
+        self._decoder = msgspec.json.Decoder(_Row)
+
+    def feed(self, chunk: bytes) -> None:
+        """
+        Take the next piece of the file.
+
+        :param chunk: Bytes.
+        :raises DownloadError: A line is not a JSON object.
+        """
+        end = chunk.rfind(b"\n")
+        if end < 0:
+            self._keep(chunk)
+            return
+        lines = b"".join((*self._rest, chunk[:end]))
+        self._rest, self._rest_bytes = [], 0
+        self._keep(chunk[end + 1 :])
+        self._check(lines)
+
+    def finish(self) -> None:
+        """
+        Say that the file has ended. A last line without a line break counts when it is whole.
+
+        :raises DownloadError: The file ends in the middle of a line.
+        """
+        self._check(b"".join(self._rest))
+
+    def _keep(self, piece: bytes) -> None:
+        if piece:
+            self._rest.append(piece)
+            self._rest_bytes += len(piece)
+        if self._rest_bytes > MAX_ROW_BYTES:
+            raise DownloadError(
+                f"{self.subject} has a line of over {MAX_ROW_BYTES:,} bytes, so it is not a file of rows."
+            )
+
+    def _check(self, lines: bytes) -> None:
+        try:
+            if not lines.isascii():
+                lines.decode()  # skipping a field does not check its UTF-8
+            for line in lines.split(b"\n"):
+                if line and not line.isspace():
+                    self._decoder.decode(line)
+                    self.rows += 1
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise DownloadError(
+                f"Row {self.rows + 1:,} of {self.subject} is not a whole JSON object ({type(error).__name__}). The file "
+                "was truncated or altered on the way, and nothing was kept."
+            ) from None

@@ -1,0 +1,207 @@
+"""
+Waiting for batches, as decisions: observations or errors go in with ``now``, what to do next comes out.
+
+Rules, in this order:
+
+1. All batches have ended: done, whatever the time is.
+2. The deadline has passed: timed out. The batches go on remotely, and cost.
+3. A batch could not be asked for too long: gave up. How long depends on the kind of error, not on how often it came:
+   an outage may last (``outage_patience``); a refusal (wrong key, unknown id) is shown to a person sooner, but not at
+   the first answer, because keys are rotated and new ids take a moment to be known everywhere.
+4. Otherwise: look again later. The pause grows with the batch's age, at most a twentieth of the time already waited, so
+   that the end is noticed soon after short jobs and rarely asked for during long ones; near the end it shrinks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from airflow_batch_provider.core.batches import Batch
+from airflow_batch_provider.core.status import BatchStatus
+
+DEFAULT_POLL_SECONDS = 30.0
+DEFAULT_MAX_POLL_SECONDS = 300.0
+AGE_FRACTION = 0.05
+JITTER_FRACTION = 0.1
+MAX_RETRY_AFTER_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class WatchPolicy:
+    """
+    How patiently to wait; all values in seconds.
+
+    :param poll_interval: Shortest pause between looks.
+    :param max_poll_interval: Longest pause between looks.
+    :param outage_patience: How long the service may not answer, or answer with its own faults.
+    :param refusal_patience: How long the service may refuse the question.
+    """
+
+    poll_interval: float = DEFAULT_POLL_SECONDS
+    max_poll_interval: float = DEFAULT_MAX_POLL_SECONDS
+    outage_patience: float = 3600.0
+    refusal_patience: float = 300.0
+
+
+class KeepWaiting(NamedTuple):
+    """Look again at this time (epoch seconds)."""
+
+    look_again_at: float
+
+
+class Done(NamedTuple):
+    """All batches have ended."""
+
+
+class TimedOut(NamedTuple):
+    """The deadline passed first; these batches have not ended."""
+
+    batch_ids: tuple[str, ...]
+
+
+class GaveUp(NamedTuple):
+    """These batches could not be asked for too long, for this reason."""
+
+    batch_ids: tuple[str, ...]
+    reason: str
+
+
+Decision = KeepWaiting | Done | TimedOut | GaveUp
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """A row of failed looks at one batch."""
+
+    since: float
+    reason: str
+    patience: float
+    not_before: float
+
+
+class Watch:
+    """
+    What is known about the batches one waits for.
+
+    :param batch_ids: The batches.
+    :param started_at: Epoch seconds when waiting began.
+    :param deadline_at: Epoch seconds after which waiting ends.
+    :param policy: How patiently to wait.
+    """
+
+    def __init__(self, batch_ids: Iterable[str], *, started_at: float, deadline_at: float, policy: WatchPolicy) -> None:
+        self.batch_ids = tuple(dict.fromkeys(batch_ids))
+        self.deadline_at = deadline_at
+        self._started_at = started_at
+        self._policy = policy
+        self._seen: dict[str, Batch] = {}
+        self._trouble: dict[str, _Trouble] = {}
+        self._first_done: tuple[float, int] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Watch {len(self.batch_ids)} batches, {len(self.open_ids())} open, {len(self._trouble)} in trouble>"
+
+    @property
+    def seen(self) -> Mapping[str, Batch]:
+        """The newest observation of each batch."""
+        return self._seen
+
+    def open_ids(self) -> tuple[str, ...]:
+        """Batches that have not been seen ended."""
+        return tuple(i for i in self.batch_ids if i not in self._seen or not self._seen[i].status.has_ended)
+
+    def observe(self, batch: Batch, now: float) -> None:
+        """
+        Take in an answer.
+
+        :param batch: The batch as the service shows it.
+        :param now: Epoch seconds.
+        """
+        self._seen[batch.id] = batch
+        self._trouble.pop(batch.id, None)
+        if self._first_done is None and len(self._seen) == len(self.batch_ids):
+            self._first_done = (now, self.done())
+
+    def miss(
+        self, batch_id: str, reason: str, now: float, *, is_outage: bool, retry_after: float | None = None
+    ) -> bool:
+        """
+        Take in that a batch could not be asked.
+
+        :param batch_id: The batch.
+        :param reason: Why, in a sentence.
+        :param now: Epoch seconds.
+        :param is_outage: True when the service did not answer or had a fault, False when it refused.
+        :param retry_after: Seconds the service wants to be left alone.
+        :returns: True when this is the first miss in a row, so that it is told once.
+        """
+        is_new = batch_id not in self._trouble
+        patience = self._policy.outage_patience if is_outage else self._policy.refusal_patience
+        since = self._trouble[batch_id].since if batch_id in self._trouble else now
+        pause = min(retry_after or 0.0, MAX_RETRY_AFTER_SECONDS)
+        self._trouble[batch_id] = _Trouble(since, reason, patience, now + pause)
+        return is_new
+
+    def decide(self, now: float, *, jitter: float) -> Decision:
+        """
+        Say what to do next.
+
+        :param now: Epoch seconds.
+        :param jitter: Random number from 0 to 1, to spread waiters that began together.
+        """
+        open_ids = self.open_ids()
+        if not open_ids:
+            return Done()
+        if now >= self.deadline_at:
+            return TimedOut(open_ids)
+        hopeless = [
+            i for i in open_ids if i in self._trouble and now - self._trouble[i].since >= self._trouble[i].patience
+        ]
+        if hopeless:
+            return GaveUp(tuple(hopeless), self._trouble[hopeless[0]].reason)
+        pause = self._pause(now) * (1 - JITTER_FRACTION + 2 * JITTER_FRACTION * jitter)
+        asked_for = max((t.not_before for t in self._trouble.values()), default=0.0)
+        return KeepWaiting(min(max(now + pause, asked_for), max(self.deadline_at, now + 1.0)))
+
+    def done(self) -> int:
+        """Requests done so far, by the services' own counts."""
+        return sum(batch.counts.done for batch in self._seen.values() if batch.counts)
+
+    def seconds_left(self, now: float) -> float | None:
+        """
+        Estimate when the batches end, from the pace since waiting began.
+
+        :param now: Epoch seconds.
+        :returns: Seconds, or None while there is nothing to judge by.
+        """
+        pace = self.pace(now)
+        totals = [batch.counts.total for batch in self._seen.values() if batch.counts]
+        if not pace or len(totals) < len(self.batch_ids) or not all(totals):
+            return None
+        return max(0, sum(totals) - self.done()) / pace
+
+    def pace(self, now: float) -> float | None:
+        """
+        Requests done per second since waiting began.
+
+        :param now: Epoch seconds.
+        :returns: The pace, or None before anything moved.
+        """
+        if self._first_done is None or now <= self._first_done[0] or self.done() <= self._first_done[1]:
+            return None
+        return (self.done() - self._first_done[1]) / (now - self._first_done[0])
+
+    def _pause(self, now: float) -> float:
+        shortest = self._policy.poll_interval
+        pause = min(self._policy.max_poll_interval, max(shortest, AGE_FRACTION * (now - self._oldest_start())))
+        if any(batch.status is BatchStatus.FINALIZING for batch in self._seen.values()):
+            return shortest
+        left = self.seconds_left(now)
+        return pause if left is None else min(pause, max(shortest, left / 2))
+
+    def _oldest_start(self) -> float:
+        # The service's own time survives a restart of the waiting process; ours would begin anew with short pauses.
+        created = [b.created_at.timestamp() for b in self._seen.values() if b.created_at and not b.status.has_ended]
+        return min([self._started_at, *created])

@@ -1,0 +1,1 @@
+"""The connection to a batch service, as Airflow knows it."""

@@ -1,0 +1,41 @@
+"""The link from a task to its batch in the service's or gateway's console."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
+
+URL_KEY = "batch_url"
+
+
+class BatchLink(BaseOperatorLink):
+    """Opens the batch's page; its URL comes from the connection's Console URL."""
+
+    name = "Batch"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """
+        Return the URL that the task stored, or nothing when the connection names no console.
+
+        :param operator: The task.
+        :param ti_key: The task instance.
+        """
+        return XCom.get_value(key=URL_KEY, ti_key=ti_key) or ""
+
+
+def store_link(context: Any, console_url: str | None, batch_id: str) -> None:
+    """
+    Store a batch's URL for the link, also under the link's own key so that it is there if the worker dies right after.
+
+    :param context: The task's context.
+    :param console_url: URL with ``{batch_id}`` in it, or one that the id is appended to; None for no link.
+    :param batch_id: The batch.
+    """
+    if not console_url:
+        return
+    template = console_url if "{batch_id}" in console_url else console_url.rstrip("/") + "/{batch_id}"
+    url = template.replace("{batch_id}", quote(batch_id, safe=""))
+    for key in (URL_KEY, f"_link_{BatchLink.__name__}"):
+        context["ti"].xcom_push(key=key, value=url)

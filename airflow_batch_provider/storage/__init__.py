@@ -1,0 +1,1 @@
+"""Files: local ones and any object storage that Airflow's ``ObjectStoragePath`` reaches."""

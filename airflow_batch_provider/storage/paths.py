@@ -1,0 +1,212 @@
+"""
+Reading files in large pieces, and writing files that appear whole or not at all.
+
+Both matter on object stores (verified with Airflow 3.3.2): iterating an ``ObjectStoragePath`` line by line costs 0.2 ms
+a line on s3fs, and leaving ``open("wb")`` with an exception publishes the truncated object.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Protocol, Self
+from uuid import uuid4
+
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+from airflow_batch_provider.core.requests import clean_line
+from airflow_batch_provider.exceptions import InputError
+
+CHUNK_BYTES = 1 << 20
+
+
+class Readable(Protocol):
+    """Anything with ``read(size) -> bytes`` and ``close()``."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+def as_path(path: str | os.PathLike[str]) -> ObjectStoragePath:
+    """
+    A path on local disk or object storage.
+
+    :param path: A local path, or a URL such as ``s3://conn_id@bucket/key``.
+    """
+    return path if isinstance(path, ObjectStoragePath) else ObjectStoragePath(os.fspath(path))
+
+
+def local_path(path: ObjectStoragePath) -> Path | None:
+    """
+    The path on this machine's disk, or None for object storage.
+
+    :param path: Any path.
+    """
+    return Path(path.path) if path.protocol in ("", "file", "local") else None
+
+
+def join(folder: str | os.PathLike[str], name: str) -> str:
+    """
+    A file in a folder, as text that reads like the folder was written.
+
+    :param folder: Local path or URL, with or without a slash at the end.
+    :param name: File name.
+    """
+    return f"{os.fspath(folder).rstrip('/')}/{name}"
+
+
+def file_size(path: ObjectStoragePath) -> int:
+    """
+    Size of a file in bytes.
+
+    :param path: The file.
+    :raises InputError: There is no such file.
+    """
+    try:
+        is_file, size = not path.is_dir(), int(path.stat().st_size)
+    except FileNotFoundError as error:
+        raise _no_file(path) from error
+    if not is_file:
+        raise _no_file(path)
+    return size
+
+
+def open_input(path: ObjectStoragePath) -> IO[bytes]:
+    """
+    Open a file for reading in large pieces.
+
+    :param path: The file.
+    :raises InputError: There is no such file.
+    """
+    try:
+        stream: IO[bytes] = path.open("rb", **({} if local_path(path) else {"block_size": 8 << 20}))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise _no_file(path) from error
+    return stream
+
+
+def _no_file(path: ObjectStoragePath) -> InputError:
+    return InputError(f"There is no file {path}; nothing was sent. Check the path and its connection.")
+
+
+def read_chunks(stream: Readable) -> Iterator[bytes]:
+    """
+    The content of a stream in large pieces.
+
+    :param stream: An open file.
+    """
+    while chunk := stream.read(CHUNK_BYTES):
+        yield chunk
+
+
+def read_line_blocks(stream: Readable, *, max_line_bytes: int) -> Iterator[list[bytes]]:
+    r"""
+    The lines of a stream, many at a time, each with its ``\n`` (the last one may have none).
+
+    :param stream: An open file.
+    :param max_line_bytes: Longest line that is held in memory.
+    :raises InputError: A line is longer than that.
+    """
+    rest = b""
+    for chunk in read_chunks(stream):
+        lines = (rest + chunk).split(b"\n")
+        rest = lines.pop()
+        if len(rest) > max_line_bytes:
+            raise InputError(
+                f"A line is longer than {max_line_bytes:,} bytes; nothing was sent. Is the file JSON lines?"
+            )
+        yield [line + b"\n" for line in lines]
+    if rest:
+        yield [rest]
+
+
+class CleanedStream:
+    r"""
+    A file of requests with its lines cleaned: no byte order mark, ``\n`` endings, no blank lines.
+
+    :param stream: The open file; closed with this one.
+    :param max_line_bytes: Longest line that is held in memory.
+    """
+
+    def __init__(self, stream: Readable, *, max_line_bytes: int) -> None:
+        self._stream = stream
+        self._blocks = self._clean(read_line_blocks(stream, max_line_bytes=max_line_bytes))
+        self._rest = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._stream.close()
+
+    def read(self, size: int = -1, /) -> bytes:
+        """
+        The next bytes.
+
+        :param size: At most this many; negative for all.
+        """
+        while size < 0 or len(self._rest) < size:
+            block = next(self._blocks, None)
+            if block is None:
+                break
+            self._rest += block
+        size = len(self._rest) if size < 0 else size
+        piece, self._rest = self._rest[:size], self._rest[size:]
+        return piece
+
+    @staticmethod
+    def _clean(blocks: Iterator[list[bytes]]) -> Iterator[bytes]:
+        is_first = True
+        for lines in blocks:
+            cleaned = []
+            for line in lines:
+                cleaned.append(clean_line(line, is_first=is_first))
+                is_first = False
+            yield b"".join(cleaned)
+
+
+class WholeFile:
+    """
+    A file being written that becomes visible whole when the block ends well, and not at all when it does not.
+
+    Locally it is written beside its place and renamed; on object stores the upload is committed or discarded.
+
+    :param path: Where the file shall appear. Missing local folders are made.
+    """
+
+    def __init__(self, path: ObjectStoragePath) -> None:
+        self.path = path
+        self._local = local_path(path)
+        self._attempt = uuid4().hex[:12]  # keeps two attempts at the same file apart
+        self._stream: Any = None
+
+    def __enter__(self) -> IO[bytes]:
+        if self._local is None:
+            self._stream = self.path.open("wb", autocommit=False)
+        else:
+            self._local.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self._aside().open("wb")
+        stream: IO[bytes] = self._stream
+        return stream
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._local is None:
+            self._stream.close() if kind is None else None
+            self._stream.commit() if kind is None else self._stream.discard()
+            return
+        if kind is None:
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+        self._stream.close()
+        if kind is None:
+            self._aside().replace(self._local)
+        else:
+            self._aside().unlink(missing_ok=True)
+
+    def _aside(self) -> Path:
+        if self._local is None:
+            raise ValueError(f"{self.path} is not on this machine.")
+        return self._local.with_name(f".{self._local.name}.{self._attempt}.part")

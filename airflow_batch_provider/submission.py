@@ -1,0 +1,190 @@
+"""
+Creating a batch once, whatever happens in between.
+
+The paid call stands between two notes in a memory that survives the process: the intent before, the batch's id after.
+What a later try finds there decides what it does; "could not ask" never means "not there".
+
+=========================  =============================================================================
+found in the memory        the try
+=========================  =============================================================================
+nothing, first try         creates
+nothing, later try         looks for the key at the service: found, adopts; surely absent, creates
+intent                     the same
+a batch's id               adopts it if it runs or completed; ended otherwise: creates anew
+=========================  =============================================================================
+
+Knows no Airflow: client, memory and clock are handed in.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from airflow_batch_provider.client import BatchClient
+from airflow_batch_provider.core.batches import Batch
+from airflow_batch_provider.core.identity import KeySearch, Search, can_be_adopted
+from airflow_batch_provider.exceptions import ApiError, NotFoundError, SubmissionUnknownError
+
+log = logging.getLogger(__name__)
+
+OnUnknownSubmission = Literal["fail", "resubmit"]
+MAX_SEARCHED_PAGES = 200
+
+
+class Memory(Protocol):
+    """A place for one small JSON value that outlives the process."""
+
+    def load(self) -> Mapping[str, Any] | None:
+        """Return what was saved last, or None when nothing was."""
+        ...
+
+    def save(self, record: Mapping[str, Any]) -> None:
+        """Save, durably."""
+        ...
+
+
+@dataclass(frozen=True)
+class Submission:
+    """
+    One batch to create once.
+
+    :param client: The service.
+    :param memory: Survives crashes.
+    :param body: Body of the create call; its metadata hold the key.
+    :param key: Identifies the call at the service.
+    :param is_first_try: True when no earlier try of this task instance can have created anything.
+    :param earliest: Epoch seconds before which an earlier try cannot have created the batch.
+    :param on_unknown: What to do when the service cannot say whether the batch exists: ``"fail"``, or ``"resubmit"``
+        at the risk of paying twice.
+    :param clock: Epoch seconds.
+    """
+
+    client: BatchClient
+    memory: Memory
+    body: Mapping[str, Any]
+    key: str
+    is_first_try: bool
+    earliest: float
+    on_unknown: OnUnknownSubmission
+    clock: Callable[[], float]
+
+    def submit(self) -> Batch:
+        """
+        Return the batch, created now or by an earlier try.
+
+        :raises SubmissionUnknownError: It is not known whether the batch exists; nothing was created by this try, or
+            its answer was lost.
+        :raises ApiError: The service refused.
+        """
+        return self._of_earlier_try() or self._create()
+
+    def _of_earlier_try(self) -> Batch | None:
+        record = self.memory.load()
+        if record is None or record.get("key") != self.key:
+            if record is not None and record.get("batch_id"):
+                log.warning("Batch %s of an earlier try was for other input; it is left alone.", record["batch_id"])
+            return None if self.is_first_try else self._adopt_found()
+        if batch_id := record.get("batch_id"):
+            return self._adopt_known(batch_id)
+        log.info("An earlier try was cut off while creating its batch; looking for it at the service.")
+        return self._adopt_found()
+
+    def _adopt_known(self, batch_id: str) -> Batch | None:
+        try:
+            batch = self.client.get_batch(batch_id)
+        except NotFoundError as error:
+            if self.on_unknown == "resubmit":
+                return None
+            raise SubmissionUnknownError(
+                f"An earlier try created batch {batch_id}, but the service does not know it ({error}) Nothing was "
+                "created again, because that would be billed again. Does the connection still point to the same "
+                'account? If the batch is truly lost, run the task with on_unknown_submission="resubmit".',
+                False,
+            ) from error
+        if can_be_adopted(batch):
+            log.info("Batch %s of an earlier try is %s; re-attached, nothing is paid again.", batch.id, batch.status)
+            return batch
+        log.warning("Batch %s of an earlier try ended as %s; a new one is created.", batch.id, batch.status)
+        return None
+
+    def _adopt_found(self) -> Batch | None:
+        try:
+            search = self._search(MAX_SEARCHED_PAGES)
+        except ApiError as error:
+            raise SubmissionUnknownError(
+                f"It is not known whether an earlier try created its batch, and the service could not be asked: "
+                f"{error} Nothing was created by this try. A retry asks again."
+            ) from error
+        if batch := self._settle_twins(search):
+            log.info("Found batch %s of an earlier try at the service; re-attached, nothing is paid again.", batch.id)
+            self._save(batch.id)
+            return batch
+        if not search.is_conclusive and self.on_unknown == "fail":
+            raise SubmissionUnknownError(
+                "It is not known whether an earlier try created its batch: the service's list does not show metadata "
+                "or could not be read to its end. Nothing was created by this try. Look at the service's console; if "
+                'there is no such batch, run the task with on_unknown_submission="resubmit".',
+                False,
+            )
+        return None
+
+    def _create(self) -> Batch:
+        self._save(None)
+        try:
+            batch = self.client.create_batch(self.body)
+        except SubmissionUnknownError:
+            # Most lost answers are settled by one look; if this look cannot settle it, a retry will.
+            found = self._look_again()
+            if found is None:
+                raise
+            batch = found
+        self._save(batch.id)
+        return self._after_create(batch)
+
+    def _after_create(self, batch: Batch) -> Batch:
+        """Two attempts may run at once, a worker thought dead among them: the oldest batch wins."""
+        try:
+            search = self._search(2)
+        except ApiError as error:
+            log.warning("Could not look for a twin of batch %s: %s", batch.id, error)
+            return batch
+        oldest = self._settle_twins(search)
+        if oldest is None or oldest.id == batch.id:
+            return batch
+        self._save(oldest.id)
+        return oldest
+
+    def _look_again(self) -> Batch | None:
+        try:
+            return self._settle_twins(self._search(2))
+        except ApiError:
+            return None
+
+    def _settle_twins(self, search: Search) -> Batch | None:
+        usable = [batch for batch in search.found if can_be_adopted(batch)]
+        for twin in usable[1:]:
+            log.warning(
+                "Batch %s is a twin of batch %s, made by two tries at once; cancelling it.", twin.id, usable[0].id
+            )
+            if twin.status.may_be_cancelled:
+                self.client.cancel_batch(twin.id)
+        return usable[0] if usable else None
+
+    def _search(self, max_pages: int) -> Search:
+        search, after, seen = KeySearch(self.key, self.earliest), None, set()
+        for _ in range(max_pages):
+            page = self.client.list_batch_page(after=after)
+            goes_on = search.feed(page.items)
+            if page.next_after is None or not goes_on:
+                return search.end(has_seen_all=page.next_after is None)
+            if page.next_after in seen:
+                break  # a list that starts again from the top
+            after = page.next_after
+            seen.add(after)
+        return search.end(has_seen_all=False)
+
+    def _save(self, batch_id: str | None) -> None:
+        self.memory.save({"version": 1, "key": self.key, "batch_id": batch_id, "saved_at": self.clock()})

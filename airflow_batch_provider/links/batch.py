@@ -19,23 +19,28 @@ class BatchLink(BaseOperatorLink):
         """
         Return the URL that the task stored, or nothing when the connection names no console.
 
-        :param operator: The task.
+        Airflow 3 calls this on the worker after each leg of the task, Airflow 2 in the web server.
+
+        :param operator: The task; on the worker it carries the URL itself.
         :param ti_key: The task instance.
         """
-        return XCom.get_value(key=URL_KEY, ti_key=ti_key) or ""
+        url = getattr(operator, "batch_url", None)
+        return (XCom.get_value(key=URL_KEY, ti_key=ti_key) if url is None else url) or ""
 
 
-def store_link(context: Any, console_url: str | None, batch_id: str) -> None:
+def store_link(operator: Any, context: Any, console_url: str | None, batch_id: str) -> None:
     """
-    Store a batch's URL for the link, also under the link's own key so that it is there if the worker dies right after.
+    Keep a batch's URL for the link, also where it is found if the worker dies right after.
 
+    :param operator: The task.
     :param context: The task's context.
     :param console_url: URL with ``{batch_id}`` in it, or one that the id is appended to; None for no link.
     :param batch_id: The batch.
     """
+    operator.batch_url = ""
     if not console_url:
         return
     template = console_url if "{batch_id}" in console_url else console_url.rstrip("/") + "/{batch_id}"
-    url = template.replace("{batch_id}", quote(batch_id, safe=""))
+    operator.batch_url = template.replace("{batch_id}", quote(batch_id, safe=""))
     for key in (URL_KEY, f"_link_{BatchLink.__name__}"):
-        context["ti"].xcom_push(key=key, value=url)
+        context["ti"].xcom_push(key=key, value=operator.batch_url)

@@ -100,7 +100,7 @@ class DownloadBatchResultsOperator(BaseOperator):
 
         with airflow_boundary(), open_hook(self.conn_id) as hook:
             client = hook.get_conn()
-            store_link(context, client.settings.console_url, self.batch_id)
+            store_link(self, context, client.settings.console_url, self.batch_id)
             results = collect_results(client, client.get_batch(self.batch_id), self.output_path)
             for name in ("output", "errors"):
                 if part := results[name]:

@@ -96,7 +96,7 @@ class CreateBatchOperator(BaseOperator):
         with airflow_boundary(), open_hook(self.conn_id) as hook:
             check_fail_on(self.fail_on)
             batch = self._submit(hook, context)
-            store_link(context, hook.get_settings().console_url, batch.id)
+            store_link(self, context, hook.get_conn().settings.console_url, batch.id)
             if not self.wait_for_completion:
                 return batch.id
             self._running = (context["ti"], batch.id)
@@ -112,6 +112,7 @@ class CreateBatchOperator(BaseOperator):
             read, error = ended_well(event)
             if error:
                 raise error
+            store_link(self, context, hook.get_conn().settings.console_url, read.batch_ids[0])
             wait = self._wait_for(read.batch_ids[0], read.deadline_at)
             ended = wait.look(hook)
             if ended is None:

@@ -69,7 +69,7 @@ class BatchSensor(BaseSensorOperator):
         with airflow_boundary(), open_hook(self.conn_id) as hook:
             check_fail_on(self.fail_on)
             ids = self._ids()
-            store_link(context, hook.get_settings().console_url, ids[0])
+            store_link(self, context, hook.get_conn().settings.console_url, ids[0])
             if self.deferrable:
                 wait = self._wait_for(ids, time.time() + self._timeout_seconds())
                 ended = wait.look(hook)
@@ -103,6 +103,7 @@ class BatchSensor(BaseSensorOperator):
                 raise AirflowSensorTimeout(str(error)) from error
             if error:
                 raise error
+            store_link(self, context, hook.get_conn().settings.console_url, read.batch_ids[0])
             wait = self._wait_for(read.batch_ids, read.deadline_at)
             ended = wait.look(hook)
             if ended is None:

@@ -1,0 +1,58 @@
+"""The example DAGs, unchanged, through real Airflow against a local service."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from airflow_batch_provider.sandbox import SandboxServer
+from tests.dags import EXAMPLES, connection, load, run_example, states, xcom
+
+pytestmark = pytest.mark.usefixtures("airflow_db")
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("example_*.py")), ids=lambda path: path.stem)
+def test_example_loads(path: Path) -> None:
+    """Every example can be loaded by a DAG processor."""
+    name = path.stem.replace("example_", "example_batch_")
+
+    assert load(name).task_ids
+
+
+def test_bricks_bring_every_row_home(
+    sandbox: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Upload, create, wait, download and delete work together, and leave no file at the service."""
+    conf = {"folder": str(tmp_path), "requests": 200}
+
+    run = run_example("example_batch_bricks", monkeypatch, conf=conf, batch_default=connection(sandbox.url))
+
+    assert set(states(run).values()) == {"success"}
+    pulled = xcom(run, "pull")
+    rows = [json.loads(line) for line in Path(pulled["output"]["path"]).read_text().splitlines()]
+    assert pulled["status"] == "completed"
+    assert pulled["output"]["rows"] == len(rows) == 200
+    assert {row["custom_id"] for row in rows} == {f"row-{n}" for n in range(1, 201)}
+    assert len(sandbox.batches()) == 1
+    assert sandbox.files() == []
+    assert xcom(run, "wait")["status"] == "completed"
+
+
+def test_sensor_waits_for_batches_of_others(
+    sandbox: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sensor waits for several batches and the results of each are downloaded."""
+    from airflow_batch_provider.client import BatchClient, ServiceSettings
+    from tests.samples import create_batch
+
+    with BatchClient(ServiceSettings.from_parts(host=sandbox.url)) as client:
+        ids = [create_batch(client, requests=20).id for _ in range(2)]
+    conf = {"folder": str(tmp_path), "batch_ids": ids}
+
+    run = run_example("example_batch_sensor", monkeypatch, conf=conf, batch_default=connection(sandbox.url))
+
+    assert set(states(run).values()) == {"success"}
+    assert [batch["id"] for batch in xcom(run, "wait")] == ids
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"{i}_output.jsonl" for i in ids)

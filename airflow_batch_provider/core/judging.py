@@ -23,6 +23,9 @@ FailOn = Literal["any", "all", "never"]
 _PASSING_CODES = frozenset({"token_limit_exceeded", "rate_limit_exceeded", "request_limit_exceeded", "server_error"})
 
 
+_NOTHING_RAN = "Nothing ran and nothing is billed."
+
+
 def check_fail_on(fail_on: str) -> None:
     """
     Refuse an unknown policy.
@@ -49,10 +52,12 @@ def judge(batches: Iterable[Batch], fail_on: FailOn) -> JobError | None:
     findings = [error for batch in batches if (error := _judge_one(batch, fail_on))]
     if len(findings) <= 1:
         return findings[0] if findings else None
-    worst = max(findings, key=lambda error: _ORDER.index(type(error)))
+    worst = max(findings, key=lambda error: (_ORDER.index(type(error)), not error.retryable))
     others = len(findings) - 1
     ids = tuple(batch_id for error in findings for batch_id in error.batch_ids)
-    return type(worst)(f"{worst} {others} more of {len(batches)} batches did not end well either.", ids)
+    merged = type(worst)(f"{worst} {others} more of {len(batches)} batches did not end well either.", ids)
+    merged.retryable = all(error.retryable for error in findings)
+    return merged
 
 
 def _judge_one(batch: Batch, fail_on: FailOn) -> JobError | None:
@@ -98,16 +103,21 @@ def failed_error(batch: Batch) -> BatchFailedError:
 
     :param batch: The batch.
     """
-    shown = "; ".join(str(problem) for problem in batch.problems[:3]) or "the service gives no reason"
-    more = f" (and {len(batch.problems) - 3} more)" if len(batch.problems) > 3 else ""
+    # The same refusal of every line is one reason, shown with its first line.
+    reasons = list({(problem.code, problem.message): problem for problem in reversed(batch.problems)}.values())[::-1]
+    shown = "; ".join(map(str, reasons[:3])) or "the service gives no reason"
+    hidden = len(batch.problems) - len(reasons[:3])
+    more = f" (and {hidden} more)" if hidden else ""
     passes = any(problem.code in _PASSING_CODES for problem in batch.problems)
     remedy = (
         "The service's limits are reached for now; a retry later may be accepted."
         if passes
         else "Fix the input; a retry with the same input will fail the same way."
     )
+    has_run = batch.counts is not None and batch.counts.done > 0
+    bill = f"It had begun ({_counted(batch)}), and what ran may be billed." if has_run else _NOTHING_RAN
     return BatchFailedError(
-        f"Batch {batch.id} failed at the service: {shown}{more}. Nothing ran and nothing is billed. {remedy}",
+        f"Batch {batch.id} failed at the service: {shown}{more}. {bill} {remedy}",
         (batch.id,),
         passes,
     )
@@ -126,7 +136,8 @@ def _judge_completed(batch: Batch, fail_on: FailOn) -> RequestsFailedError | Non
             (batch.id,),
         )
     # Some services name an (empty) error file for every clean batch, so the counts have the word where there are any.
-    if fail_on == "any" and (counts.failed if counts else batch.error_file_id):
+    has_errors = counts.failed > 0 if counts and (counts.total or counts.failed) else batch.error_file_id is not None
+    if fail_on == "any" and has_errors:
         return RequestsFailedError(
             f"Batch {batch.id} completed, but some of its requests failed ({_counted(batch)}), and `fail_on` is "
             f'"any". The reasons are in its error file {batch.error_file_id or "(none given)"}.',

@@ -10,8 +10,12 @@ found in the memory        the try
 nothing, first try         creates
 nothing, later try         looks for the key at the service: found, adopts; surely absent, creates
 intent                     the same
-a batch's id               adopts it if it runs or completed; ended otherwise: creates anew
+a refusal                  looks too, but creates also when the service cannot say
+a batch's id               adopts it if it runs or completed; ended otherwise: looks, then creates anew
 =========================  =============================================================================
+
+Two tries may run at once, a worker thought dead among them. So whoever has a running batch looks for twins: the oldest
+wins, younger ones are cancelled.
 
 Knows no Airflow: client, memory and clock are handed in.
 """
@@ -19,14 +23,22 @@ Knows no Airflow: client, memory and clock are handed in.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from airflow_batch_provider.client import BatchClient
 from airflow_batch_provider.core.batches import Batch
-from airflow_batch_provider.core.identity import KeySearch, Search, can_be_adopted
-from airflow_batch_provider.exceptions import ApiError, NotFoundError, SubmissionUnknownError
+from airflow_batch_provider.core.identity import KEY_FIELD, KeySearch, Search, can_be_adopted
+from airflow_batch_provider.core.status import BatchStatus
+from airflow_batch_provider.exceptions import (
+    ApiError,
+    ApiStatusError,
+    AuthenticationError,
+    ConfigurationError,
+    NotFoundError,
+    SubmissionUnknownError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -89,40 +101,57 @@ class Submission:
             return None if self.is_first_try else self._adopt_found()
         if batch_id := record.get("batch_id"):
             return self._adopt_known(batch_id)
+        if record.get("was_refused"):
+            return self._adopt_found(must_know=False)
         log.info("An earlier try was cut off while creating its batch; looking for it at the service.")
         return self._adopt_found()
 
     def _adopt_known(self, batch_id: str) -> Batch | None:
+        batch = self._get_known(batch_id)
+        if batch is None:
+            return self._adopt_found(must_know=False)
+        if not can_be_adopted(batch):
+            log.warning("Batch %s of an earlier try ended as %s.", batch.id, batch.status)
+            # It may have been the loser of two twins, cancelled by a try that died before it noted the winner.
+            return self._adopt_found(must_know=False)
+        log.info("Batch %s of an earlier try is %s; re-attached, nothing is paid again.", batch.id, batch.status)
+        return batch if batch.status.has_ended else self._without_twins(batch)
+
+    def _get_known(self, batch_id: str) -> Batch | None:
         try:
             batch = self.client.get_batch(batch_id)
         except NotFoundError as error:
             if self.on_unknown == "resubmit":
                 return None
-            raise SubmissionUnknownError(
-                f"An earlier try created batch {batch_id}, but the service does not know it ({error}) Nothing was "
-                "created again, because that would be billed again. Does the connection still point to the same "
-                'account? If the batch is truly lost, run the task with on_unknown_submission="resubmit".',
-                False,
-            ) from error
-        if can_be_adopted(batch):
-            log.info("Batch %s of an earlier try is %s; re-attached, nothing is paid again.", batch.id, batch.status)
+            raise self._unknown_batch(batch_id, f"the service does not know it ({error})") from error
+        if (batch.metadata or {}).get(KEY_FIELD, self.key) == self.key:
             return batch
-        log.warning("Batch %s of an earlier try ended as %s; a new one is created.", batch.id, batch.status)
-        return None
+        if self.on_unknown == "resubmit":
+            return None
+        raise self._unknown_batch(batch_id, "the service shows somebody else's batch under this id.")
 
-    def _adopt_found(self) -> Batch | None:
+    @staticmethod
+    def _unknown_batch(batch_id: str, fact: str) -> SubmissionUnknownError:
+        return SubmissionUnknownError(
+            f"An earlier try created batch {batch_id}, but {fact} Nothing was created again, because that would be "
+            "billed again. Does the connection still point to the same account? If the batch is truly lost, run the "
+            'task with on_unknown_submission="resubmit".',
+            False,
+        )
+
+    def _adopt_found(self, *, must_know: bool = True) -> Batch | None:
         try:
-            search = self._search(MAX_SEARCHED_PAGES)
+            search = self._search()
         except ApiError as error:
             raise SubmissionUnknownError(
                 f"It is not known whether an earlier try created its batch, and the service could not be asked: "
                 f"{error} Nothing was created by this try. A retry asks again."
             ) from error
-        if batch := self._settle_twins(search):
+        if batch := self._settle_twins(search.found):
             log.info("Found batch %s of an earlier try at the service; re-attached, nothing is paid again.", batch.id)
             self._save(batch.id)
             return batch
-        if not search.is_conclusive and self.on_unknown == "fail":
+        if must_know and not search.is_conclusive and self.on_unknown == "fail":
             raise SubmissionUnknownError(
                 "It is not known whether an earlier try created its batch: the service's list does not show metadata "
                 "or could not be read to its end. Nothing was created by this try. Look at the service's console; if "
@@ -141,42 +170,58 @@ class Submission:
             if found is None:
                 raise
             batch = found
+        except (ApiError, ConfigurationError):
+            self._save(None, was_refused=True)
+            raise
         self._save(batch.id)
-        return self._after_create(batch)
-
-    def _after_create(self, batch: Batch) -> Batch:
-        """Two attempts may run at once, a worker thought dead among them: the oldest batch wins."""
-        try:
-            search = self._search(2)
-        except ApiError as error:
-            log.warning("Could not look for a twin of batch %s: %s", batch.id, error)
-            return batch
-        oldest = self._settle_twins(search)
-        if oldest is None or oldest.id == batch.id:
-            return batch
-        self._save(oldest.id)
-        return oldest
+        return self._without_twins(batch)
 
     def _look_again(self) -> Batch | None:
         try:
-            return self._settle_twins(self._search(2))
+            return self._settle_twins(self._search().found)
         except ApiError:
             return None
 
-    def _settle_twins(self, search: Search) -> Batch | None:
-        usable = [batch for batch in search.found if can_be_adopted(batch)]
+    def _without_twins(self, batch: Batch) -> Batch:
+        """Settle with tries that run at the same time, as far as the service can be asked."""
+        try:
+            found = self._search().found
+        except ApiError as error:
+            log.warning("Could not look for a twin of batch %s: %s", batch.id, error)
+            return batch
+        # Lists may lag behind: a batch that is not shown yet counts all the same.
+        found = found if any(twin.id == batch.id for twin in found) else (*found, batch)
+        winner = self._settle_twins(found) or batch
+        if winner.id != batch.id:
+            self._save(winner.id)
+        return winner
+
+    def _settle_twins(self, found: Iterable[Batch]) -> Batch | None:
+        usable = sorted(filter(can_be_adopted, found), key=_precedence)
         for twin in usable[1:]:
-            log.warning(
-                "Batch %s is a twin of batch %s, made by two tries at once; cancelling it.", twin.id, usable[0].id
-            )
             if twin.status.may_be_cancelled:
-                self.client.cancel_batch(twin.id)
+                self._cancel_twin(twin, usable[0])
         return usable[0] if usable else None
 
-    def _search(self, max_pages: int) -> Search:
+    def _cancel_twin(self, twin: Batch, winner: Batch) -> None:
+        log.warning("Batch %s is a twin of batch %s, made by two tries at once; cancelling it.", twin.id, winner.id)
+        try:
+            self.client.cancel_batch(twin.id)
+        except ApiError as error:
+            # It may have ended in between. The winner must not be lost over its twin.
+            log.warning("Batch %s could not be cancelled and may be billed too: %s", twin.id, error)
+
+    def _search(self) -> Search:
         search, after, seen = KeySearch(self.key, self.earliest), None, set()
-        for _ in range(max_pages):
-            page = self.client.list_batch_page(after=after)
+        for _ in range(MAX_SEARCHED_PAGES):
+            try:
+                page = self.client.list_batch_page(after=after)
+            except AuthenticationError:
+                raise
+            except ApiStatusError as error:
+                if error.retryable:
+                    raise
+                break  # a service without this list: it cannot say, today or later
             goes_on = search.feed(page.items)
             if page.next_after is None or not goes_on:
                 return search.end(has_seen_all=page.next_after is None)
@@ -186,5 +231,11 @@ class Submission:
             seen.add(after)
         return search.end(has_seen_all=False)
 
-    def _save(self, batch_id: str | None) -> None:
-        self.memory.save({"version": 1, "key": self.key, "batch_id": batch_id, "saved_at": self.clock()})
+    def _save(self, batch_id: str | None, *, was_refused: bool = False) -> None:
+        record = {"version": 1, "key": self.key, "batch_id": batch_id, "saved_at": self.clock()}
+        self.memory.save(record | ({"was_refused": True} if was_refused else {}))
+
+
+def _precedence(batch: Batch) -> tuple[bool, bool, Any]:
+    """Oldest first; one that is being cancelled comes after one that still brings results."""
+    return (batch.status is BatchStatus.CANCELLING, batch.created_at is None, batch.created_at or 0)

@@ -48,8 +48,8 @@ def example_batch_bricks():
                     "model": params["model"],
                     "messages": [{"role": "user", "content": REVIEWS[number % len(REVIEWS)]}],
                 }
-                request = {"custom_id": f"row-{number + 1}", "method": "POST", "url": "/v1/chat/completions", "body": body}
-                file.write(json.dumps(request) + "\n")
+                request = {"custom_id": f"row-{number + 1}", "method": "POST", "url": "/v1/chat/completions"}
+                file.write(json.dumps(request | {"body": body}) + "\n")
         return str(path)
 
     # [START howto_bricks]

@@ -46,7 +46,8 @@ def run(version: str) -> str | None:
     with tempfile.TemporaryDirectory(prefix=f"compat-{version}-") as folder:
         home = Path(folder)
         write_requests(home / "requests.jsonl")
-        command = [sys.executable, "-m", "airflow_batch_provider.sandbox", "--port", "0", "--time-scale", "5", "--quiet"]
+        sandbox_module = "airflow_batch_provider.sandbox"
+        command = [sys.executable, "-m", sandbox_module, "--port", "0", "--time-scale", "5", "--quiet"]
         sandbox = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             ready = sandbox.stdout.readline() if sandbox.stdout else ""
@@ -101,8 +102,8 @@ def job(python: Path, home: Path, url: str) -> str | None:
     log = home / "log.txt"
     with log.open("w") as out:
         for arguments in (["db", "migrate"], ["dags", "test", "compat", "2026-01-01"]):
-            done = subprocess.run([airflow, *arguments], env=variables, stdout=out, stderr=out, check=False, timeout=300)
-            if done.returncode:
+            command = [airflow, *arguments]
+            if subprocess.run(command, env=variables, stdout=out, stderr=out, check=False, timeout=300).returncode:
                 return f"airflow {arguments[0]} failed\n" + "\n".join(log.read_text().splitlines()[-40:])
     results = list(home.glob("*_output.jsonl"))
     rows = len(results[0].read_text().splitlines()) if results else 0

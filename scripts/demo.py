@@ -15,7 +15,9 @@ OUTPUT = ROOT / "demo-output"
 BIN = Path(sys.executable).parent
 DAG = "example_batch_bricks"
 # Lines of our own tasks; Airflow's around them are in the log file.
-OURS = re.compile(r"^\S+ \[(info|warning|error)\s*\] (?P<text>.*?)\s+\[(airflow\.task\.operators\.)?airflow_batch_provider\.")
+OURS = re.compile(
+    r"^\S+ \[(info|warning|error)\s*\] (?P<text>.*?)\s+\[(airflow\.task\.operators\.)?airflow_batch_provider\."
+)
 
 
 def main() -> int:

@@ -63,9 +63,7 @@ def xcom(run: Any, task_id: str, key: str = "return_value", map_index: int = -1)
     """
     from airflow.models.xcom import XComModel
 
-    row = XComModel.get_many(
-        run_id=run.run_id, key=key, task_ids=task_id, dag_ids=run.dag_id, map_indexes=map_index
-    )
+    row = XComModel.get_many(run_id=run.run_id, key=key, task_ids=task_id, dag_ids=run.dag_id, map_indexes=map_index)
     from airflow.utils.session import create_session
 
     with create_session() as session:

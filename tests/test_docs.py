@@ -20,7 +20,7 @@ PUBLIC = [getattr(operators, name) for name in operators.__all__] + [BatchSensor
 
 def own_parameters(cls: type) -> list[str]:
     """List a class's own parameters."""
-    return [name for name in inspect.signature(cls.__init__).parameters if name not in ("self", "kwargs")]
+    return [name for name in inspect.signature(cls).parameters if name != "kwargs"]
 
 
 @pytest.mark.parametrize("cls", PUBLIC, ids=lambda cls: cls.__name__)

@@ -21,9 +21,7 @@ def test_example_loads(path: Path) -> None:
     assert load(name).task_ids
 
 
-def test_bricks_bring_every_row_home(
-    sandbox: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bricks_bring_every_row_home(sandbox: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Upload, create, wait, download and delete work together, and leave no file at the service."""
     conf = {"folder": str(tmp_path), "requests": 200}
 

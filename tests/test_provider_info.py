@@ -21,7 +21,9 @@ SCHEMAS = Path(airflow.__path__[0])
 
 def test_entry_point_gives_the_info() -> None:
     """Airflow finds the provider by its entry point, under the distribution's own name."""
-    (found,) = [e for e in entry_points(group="apache_airflow_provider") if e.value.startswith("airflow_batch_provider")]
+    (found,) = [
+        e for e in entry_points(group="apache_airflow_provider") if e.value.startswith("airflow_batch_provider")
+    ]
 
     info = found.load()()
 

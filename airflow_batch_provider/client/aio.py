@@ -14,7 +14,7 @@ import httpx
 from airflow_batch_provider.client import calls, http
 from airflow_batch_provider.client.retries import seconds_before_retry
 from airflow_batch_provider.client.settings import ServiceSettings
-from airflow_batch_provider.client.wire import Page, batch_from_wire
+from airflow_batch_provider.client.wire import Page
 from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.exceptions import ApiError
 
@@ -76,7 +76,7 @@ class AsyncBatchClient:
         """
         answer = await self._perform(calls.cancel_batch(batch_id))
         if calls.is_batch(answer):
-            return batch_from_wire(answer)
+            return calls.get_batch(batch_id).read(answer)
         return await self.get_batch(batch_id)
 
     async def list_batch_page(self, *, after: str | None = None, page_size: int = 100) -> Page[Batch]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from airflow_batch_provider.client import wire
 from airflow_batch_provider.core.batches import Batch, RemoteFile
+from airflow_batch_provider.core.status import BatchStatus
+from airflow_batch_provider.exceptions import ConfigurationError
 
 T = TypeVar("T")
 
@@ -43,7 +45,10 @@ def path_id(remote_id: str) -> str:
     Ids of Bedrock and Vertex files come percent-encoded and must go back verbatim: ``%`` stays as it is.
 
     :param remote_id: The id as the service gave it.
+    :raises ConfigurationError: It is empty or a dot, so that the path would be another route's.
     """
+    if remote_id in ("", ".", ".."):
+        raise ConfigurationError(f'The id "{remote_id}" cannot be the id of a file or batch. Did its task run?')
     return quote(remote_id, safe="%")
 
 
@@ -65,7 +70,12 @@ def create_batch(body: Mapping[str, Any]) -> Call[Batch]:
 
 
 def get_batch(batch_id: str) -> Call[Batch]:
-    return Call("GET", f"/batches/{path_id(batch_id)}", wire.batch_from_wire, f"batch {batch_id}")
+    def read(data: Any) -> Batch:
+        # Known by the id we asked with: some services answer with another spelling of it (a whole ARN for its end,
+        # encoded or not), and whoever waits for the one would never see the other end.
+        return replace(wire.batch_from_wire(data), id=batch_id)
+
+    return Call("GET", f"/batches/{path_id(batch_id)}", read, f"batch {batch_id}")
 
 
 def cancel_batch(batch_id: str) -> Call[Any]:
@@ -86,8 +96,8 @@ def is_batch(answer: Any) -> bool:
     """
     Say whether the answer to a cancel call is the batch.
 
-    :param answer: Decoded JSON.
+    :param answer: Decoded JSON. Bedrock's, through a gateway, has an id and the status "success": no batch's status.
     """
-    return (
-        isinstance(answer, dict) and answer.get("object") == "batch" and bool(answer.get("id") and answer.get("status"))
-    )
+    if not isinstance(answer, dict) or answer.get("object") != "batch" or not answer.get("id"):
+        return False
+    return BatchStatus.from_wire(answer.get("status")) is not BatchStatus.UNKNOWN

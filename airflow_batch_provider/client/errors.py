@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
@@ -26,6 +26,9 @@ from airflow_batch_provider.exceptions import (
 )
 
 MAX_MESSAGE = 300
+MAX_CODE = 64
+# More is not looked at: taking tags out of a page costs the square of its length.
+_MAX_SCANNED = 10_000
 
 MISSING_PROVIDER = "gateway_missing_provider"
 INVALID_PROVIDER = "gateway_invalid_provider"
@@ -33,17 +36,29 @@ INVALID_HOST = "gateway_invalid_custom_host"
 INVALID_CONFIG = "gateway_invalid_config"
 UNSUPPORTED = "gateway_unsupported_by_provider"
 UPSTREAM_DOWN = "gateway_cannot_reach_service"
+UNKNOWN_ROUTE = "gateway_unknown_route"
+NO_REASON = "gateway_gives_no_reason"
 DOWNLOAD_BROKEN = "gateway_cannot_pass_on_file"
 
 # The gateway has no error codes of its own: its fixed sentences become ours, here and nowhere else.
 _GATEWAY_SENTENCES = (
     ("Either x-portkey-config or x-portkey-provider header is required", MISSING_PROVIDER),
+    ("Either x-portkey-provider needs to be passed", MISSING_PROVIDER),
     ("Invalid provider passed", INVALID_PROVIDER),
     ("Invalid custom host", INVALID_HOST),
     ("Invalid config passed", INVALID_CONFIG),
     (" is not supported by ", UNSUPPORTED),
+    ("Something went wrong", NO_REASON),
     ("fetch failed", UPSTREAM_DOWN),
 )
+_USUAL_REASONS = (
+    " It gives no reason; the usual ones: the service behind it answered with something that is not JSON, or the "
+    "provider cannot run batches."
+)
+_FETCH_CAUSE = re.compile(r"fetch failed Cause: (?:\w*Error:?)?(.*?)(?:Name: \w+)?$")
+
+
+_HIDDEN = "its text is not shown, because it may quote requests"
 
 
 class Refusal(NamedTuple):
@@ -72,8 +87,8 @@ def error_from_answer(
     :param subject: What the call was about.
     :param settings: For the secrets to wipe from the text.
     """
-    refusal = read_refusal(status, headers, body)
-    said = settings.redact(refusal.message)
+    refusal = read_refusal(status, headers, body, settings.redact)
+    words = f"{status}: {refusal.message.rstrip('.')}"
     details: tuple[Any, ...] = (
         status,
         refusal.code,
@@ -81,7 +96,7 @@ def error_from_answer(
         retry_after_seconds(headers),
         # "-1" means that all the gateway's own retries were used up.
         headers.get("x-portkey-retry-attempt-count", "0") not in ("0", ""),
-        said,
+        refusal.message,
     )
     if 300 <= status < 400:
         return ApiStatusError(
@@ -90,44 +105,75 @@ def error_from_answer(
             *details,
         )
     if status in (401, 403):
-        return AuthenticationError(_refused_key(status, said, settings), *details)
+        return AuthenticationError(_refused_key(status, words, settings), *details)
     if status in (404, 410):
-        return NotFoundError(f"The service does not know {subject} ({status}: {said}).", *details)
+        return NotFoundError(f"The service does not know {subject} ({words}).", *details)
     if status == 429:
-        return RateLimitError(f"The service wants fewer calls ({subject}, 429: {said}).", *details)
-    if status >= 500 and refusal.by_gateway:
-        return GatewayError(f"The gateway could not handle {subject} ({status}: {said}).", *details)
+        return RateLimitError(f"The service wants fewer calls ({subject}, {words}).", *details)
     if status >= 500 or status in (408, 425):
-        return ServerError(f"The service failed on {subject} ({status}: {said}).", *details)
-    return ApiStatusError(f"The service refused {subject} ({status}: {said}).", *details)
+        return _fault(refusal, subject, words, details)
+    who = "gateway" if refusal.by_gateway else "service"
+    return ApiStatusError(f"The {who} refused {subject} ({words}).", *details)
 
 
-def _refused_key(status: int, said: str, settings: ServiceSettings) -> str:
+def _fault(refusal: Refusal, subject: str, words: str, details: tuple[Any, ...]) -> ApiStatusError:
+    if refusal.code == UPSTREAM_DOWN:
+        return ServerError(f"The gateway got no answer from the service behind it ({subject}, {words}).", *details)
+    if refusal.code == NO_REASON:
+        # Often passes: an answer of the service that was cut or is a proxy's text becomes this.
+        return ServerError(f"The gateway could not handle {subject} ({words}).{_USUAL_REASONS}", *details)
+    if refusal.by_gateway:
+        return GatewayError(f"The gateway could not handle {subject} ({words}).", *details)
+    return ServerError(f"The service failed on {subject} ({words}).", *details)
+
+
+def _refused_key(status: int, words: str, settings: ServiceSettings) -> str:
     if not settings.has_key and status == 401:
-        return f"The service wants an API key ({status}: {said}). Put it into the connection's password field."
-    return f"The service refused the key ({status}: {said}). The key is in the connection's password field."
+        return f"The service wants an API key ({words}). Put it into the connection's password field."
+    return f"The service refused the key ({words}). The key is in the connection's password field."
 
 
-def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
+def read_refusal(status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str] = str) -> Refusal:
     """
     Find the message in an error body of any family.
 
     :param status: HTTP status.
     :param headers: Answer headers, looked up in lower case.
     :param body: The answer's body.
+    :param redact: Wipes secrets from a text; before it is cut, because half a key is found by nobody.
     """
     own_fault = headers.get("x-portkey-gateway-exception") == "true"
     try:
-        data = json.loads(body)
-    except ValueError:
+        data = without_wrapping(json.loads(body))
+    except (ValueError, RecursionError):
         data = body.decode(errors="replace")
     message, code = _message_and_code(data)
     own_fault = own_fault or (isinstance(data, dict) and data.get("status") == "failure")
-    for sentence, gateway_code in _GATEWAY_SENTENCES:
-        if sentence in message:
-            # "fetch failed" is the service's outage in the gateway's words, and passes.
-            return Refusal(_shorten(message), gateway_code, gateway_code != UPSTREAM_DOWN)
-    return Refusal(_shorten(message) or _empty_text(status), code, own_fault)
+    gateway_code = _gateway_code(data, message, own_fault=own_fault)
+    if gateway_code == UPSTREAM_DOWN:
+        # The service's outage in the gateway's words, which passes.
+        return Refusal(_fetch_cause(_shorten(redact(message))), gateway_code, False)
+    text = _shorten(redact(message)) or (_HIDDEN if message.strip() else _empty_text(status))
+    return Refusal(text, gateway_code or (redact(code)[:MAX_CODE] if code else None), own_fault or bool(gateway_code))
+
+
+def without_wrapping(data: Any) -> Any:
+    """Take JSON out of ``{"html-message": "..."}``, in which the gateway puts all that a service sends as text."""
+    try:
+        return json.loads(data["html-message"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return data
+
+
+def _gateway_code(data: Any, message: str, *, own_fault: bool) -> str | None:
+    if isinstance(data, dict) and "error" in data:
+        return None  # the service's words, which may happen to hold the gateway's
+    if data == {"message": "Not Found", "ok": False}:
+        return UNKNOWN_ROUTE
+    for sentence, code in _GATEWAY_SENTENCES:
+        if sentence in message and (own_fault or code not in (UNSUPPORTED, NO_REASON)):
+            return code
+    return None
 
 
 def _message_and_code(data: Any) -> tuple[str, str | None]:
@@ -138,21 +184,56 @@ def _message_and_code(data: Any) -> tuple[str, str | None]:
     error = data.get("error")
     if isinstance(error, dict):
         code = error.get("code") or error.get("type")
-        return str(error.get("message") or ""), str(code) if code else None
+        return _without_prefix(data, str(error.get("message") or "")), str(code) if _is_code(code) else None
     if isinstance(error, str):
         return error, None
     for key in ("html-message", "message", "detail"):
         if data.get(key):
-            value = data[key]
-            return value if isinstance(value, str) else json.dumps(value), None
+            value = _reasons_alone(data[key])
+            return (value if isinstance(value, str) else json.dumps(value)) + _gateway_reasons(data), None
     return "", None
+
+
+def _is_code(value: Any) -> bool:
+    return isinstance(value, str | int) and bool(value)
+
+
+def _reasons_alone(value: Any) -> Any:
+    """The sentences of FastAPI's ``[{"loc": ..., "msg": ..., "input": ...}]``; ``input`` quotes the request."""
+    entries = value if isinstance(value, list) else []
+    return "; ".join(str(entry["msg"]) for entry in entries if isinstance(entry, dict) and "msg" in entry) or value
+
+
+def _without_prefix(data: Mapping[str, Any], message: str) -> str:
+    """The gateway puts "openai error: " before the service's words, and "undefined" where it found none."""
+    prefix = f"{data.get('provider')} error: "
+    if not message.startswith(prefix):
+        return message
+    message = message.removeprefix(prefix)
+    return "" if message == "undefined" else message
+
+
+def _gateway_reasons(data: Mapping[str, Any]) -> str:
+    """What the gateway dislikes in a config: ``["path: retry,attempts, message: Expected number"]``."""
+    reasons = data.get("errors")
+    if data.get("status") != "failure" or not isinstance(reasons, list):
+        return ""
+    found = [re.sub(r"^path: ([^ ]*), message: ", r"\1: ", reason) for reason in reasons if isinstance(reason, str)]
+    return "".join(f": {reason.removeprefix(': ')}" for reason in found[:3])
+
+
+def _fetch_cause(text: str) -> str:
+    """``Message: fetch failed Cause: Error: connect ECONNREFUSED ... Name: TypeError`` without what says nothing."""
+    match = _FETCH_CAUSE.search(text)
+    return (match and match[1].strip()) or "fetch failed"
 
 
 def _shorten(message: str) -> str:
     """One readable line. What follows a brace or bracket may be a quoted request, and prompts stay out of logs."""
-    text = re.sub(r"<[^>]*>", " ", message)
-    text = re.split(r"[{\[]", text, maxsplit=1)[0]
-    text = " ".join(text.split())
+    text = re.sub(r"(?is)<(script|style)\b.*?</\1\s*>", " ", message[:_MAX_SCANNED])
+    text = re.sub(r"<[^>]*>", " ", text)
+    text = re.split(r"failing (?:line|chunk):|[{\[]", text, maxsplit=1)[0]
+    text = " ".join(text.split()).encode(errors="replace").decode()  # half a surrogate pair cannot be logged
     return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ def parse_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
     """Known, non-empty extras with their proper types."""
     values: dict[str, Any] = {}
     for name, value in extra.items():
+        value = value.strip() if isinstance(value, str) else value  # noqa: PLW2901
         if name.startswith("__") or value in (None, "", {}):
             continue
         if name in UNMASKED_ALIASES:
@@ -33,7 +35,7 @@ def parse_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
 def _coerce(spec: Field, value: Any) -> Any:
     try:
         converted = _CONVERTERS[spec.type](value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         # The value itself is not shown: it may be a secret in the wrong field.
         raise ConfigurationError(f'The extra field "{spec.name}" is not a valid {spec.type}.') from None
     if spec.minimum is not None and converted < spec.minimum:
@@ -48,6 +50,19 @@ def _to_bool(value: Any) -> bool:
     if (word := str(value).strip().lower()) in words:
         return words[word]
     raise ValueError
+
+
+def _to_integer(value: Any) -> int:
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        raise ValueError
+    return int(value)
+
+
+def _to_number(value: Any) -> float:
+    number = float(value)
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise ValueError
+    return number
 
 
 def _to_object(value: Any) -> dict[str, Any]:
@@ -65,8 +80,8 @@ def _to_string(value: Any) -> str:
 
 _CONVERTERS: dict[str, Any] = {
     "string": _to_string,
-    "integer": int,
-    "number": float,
+    "integer": _to_integer,
+    "number": _to_number,
     "boolean": _to_bool,
     "object": _to_object,
 }

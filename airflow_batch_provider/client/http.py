@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import ssl
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from airflow_batch_provider.client.calls import Call
-from airflow_batch_provider.client.errors import error_from_answer
+from airflow_batch_provider.client.errors import error_from_answer, without_wrapping
 from airflow_batch_provider.client.settings import ServiceSettings
 from airflow_batch_provider.exceptions import ApiConnectionError, ApiResponseError, ConfigurationError
 
@@ -21,6 +22,9 @@ T = TypeVar("T")
 
 # Far over any list page or error text, far under what would hurt a worker.
 MAX_JSON_BYTES = 32_000_000
+
+# Parts of a gateway's config that alone make it a valid one, besides retry and request_timeout.
+_CONFIG_ANCHORS = {"api_key", "virtual_key", "targets", "cache"}
 
 # Below the 5 s after which a Portkey gateway closes an idle connection: a POST on a connection that is just being
 # closed ends in "nobody knows whether it worked".
@@ -34,14 +38,32 @@ def client_options(settings: ServiceSettings) -> dict[str, Any]:
     :param settings: The service.
     :raises ConfigurationError: The CA bundle cannot be read, or the proxy is no URL.
     """
+    headers = httpx.Headers({"User-Agent": "airflow-batch-provider", "Accept-Encoding": "identity"})
+    for name, value in settings.headers.items():
+        headers[name] = value  # one by one: the same name in other letters replaces, instead of being sent twice
     return {
-        "headers": {"User-Agent": "airflow-batch-provider", "Accept-Encoding": "identity", **settings.headers},
+        "headers": headers,
         "timeout": httpx.Timeout(settings.timeout, connect=settings.connect_timeout),
         "limits": httpx.Limits(max_connections=settings.max_connections, keepalive_expiry=KEEPALIVE_SECONDS),
         "verify": _tls_context(settings.verify, settings.ca_bundle),
-        "proxy": settings.proxy,
+        "proxy": _proxy(settings.proxy),
         "follow_redirects": False,
     }
+
+
+def _proxy(url: str | None) -> httpx.Proxy | None:
+    if url is None:
+        return None
+    try:
+        proxy = httpx.Proxy(url)
+        is_usable = bool(proxy.url.host)
+    except (ValueError, httpx.InvalidURL):  # the text may quote the proxy's password
+        is_usable = False
+    if not is_usable:
+        raise ConfigurationError('The connection\'s "proxy" is not the URL of a proxy, like http://proxy:3128.')
+    if proxy.url.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+        raise ConfigurationError('The connection\'s "proxy" is a SOCKS proxy; that needs the Python package socksio.')
+    return proxy
 
 
 @lru_cache(maxsize=16)
@@ -82,7 +104,7 @@ def headers_without_retries(settings: ServiceSettings) -> dict[str, str]:
 
     :param settings: The service.
     """
-    config = settings.headers.get("x-portkey-config")
+    config = httpx.Headers(settings.headers).get("x-portkey-config")
     if not config:
         return {}
     try:
@@ -93,7 +115,14 @@ def headers_without_retries(settings: ServiceSettings) -> dict[str, str]:
 
 def _without_retry(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_retry(inner) for key, inner in value.items() if key != "retry"}
+        if value.get("mode") == "fallback":
+            # A second provider after a lost answer: another file, another batch. "single" takes the first one.
+            return {"mode": "single"}
+        kept = {key: _without_retry(inner) for key, inner in value.items() if key not in ("retry", "request_timeout")}
+        if len(kept) == len(value) or kept.keys() & _CONFIG_ANCHORS:
+            return kept
+        # The gateway refuses a config that says nothing, such as {}.
+        return {**kept, "retry": {"attempts": 0}}
     return [_without_retry(inner) for inner in value] if isinstance(value, list) else value
 
 
@@ -112,19 +141,25 @@ def read_answer(call: Call[T], status: int, headers: Mapping[str, str], body: by
     if not 200 <= status < 300:
         raise error_from_answer(status, headers, body, call.subject, settings)
     try:
-        data = json.loads(body) if body.strip() else {}
-    except ValueError as error:
-        kind = headers.get("content-type", "no content type")
-        raise ApiResponseError(
-            f"{settings.base_url} answered the call for {call.subject} with something that is not JSON ({kind}). "
-            "Is the base URL that of the API?"
-        ) from error
+        data = without_wrapping(json.loads(body)) if body.strip() else {}
+    except (ValueError, RecursionError) as error:
+        raise _not_json(call.subject, headers.get("content-type", "no content type"), settings) from error
+    if isinstance(data, dict) and data.keys() == {"html-message"}:
+        raise _not_json(call.subject, "text, wrapped by the gateway", settings)
     try:
         return call.read(data)
     except ApiResponseError as error:
         raise ApiResponseError(
             f"{settings.base_url} answered the call for {call.subject} with JSON that does not fit: {error}"
         ) from None
+
+
+def _not_json(subject: str, kind: str, settings: ServiceSettings) -> ApiResponseError:
+    where = "custom host" if "x-portkey-custom-host" in settings.headers else "base URL"
+    return ApiResponseError(
+        f"{settings.base_url} answered the call for {subject} with something that is not JSON ({kind}). "
+        f"Is the {where} that of the API?"
+    )
 
 
 class BoundedBody:
@@ -161,8 +196,9 @@ def translated(subject: str, settings: ServiceSettings) -> Iterator[None]:
     """
     try:
         yield
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, UnicodeError) as error:
         # LocalProtocolError: a header or body that HTTP cannot carry. Its text may quote the header, hence no cause.
+        # UnicodeError: a host name with two dots in a row, or a part that is too long.
         raise ConfigurationError(
             f"The call for {subject} cannot be sent to {settings.base_url} ({type(error).__name__}). "
             "Check the connection's URL and headers."
@@ -173,7 +209,7 @@ def translated(subject: str, settings: ServiceSettings) -> Iterator[None]:
         raise ApiConnectionError(
             f"{_origin(settings)} did not answer in time ({subject}, {type(error).__name__})."
         ) from error
-    except (httpx.HTTPError, httpx.StreamError) as error:
+    except (httpx.HTTPError, httpx.StreamError, httpx.CookieConflict) as error:
         raise ApiConnectionError(
             f"{_origin(settings)} broke off the answer ({subject}, {_reason(error, settings)})."
         ) from error

@@ -14,6 +14,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from airflow_batch_provider.exceptions import InputError
+
 CHUNK_BYTES = 256 * 1024
 
 
@@ -66,10 +68,23 @@ def upload_body(upload: Upload) -> tuple[dict[str, str], Iterator[bytes]]:
 
 def _pieces(head: bytes, upload: Upload, tail: bytes) -> Iterator[bytes]:
     yield head
+    sent = 0
     with upload.open_source() as source:
         while chunk := source.read(CHUNK_BYTES):
+            sent += len(chunk)
+            if sent > upload.size:
+                raise _changed(upload)
             yield chunk
+    if sent != upload.size:
+        raise _changed(upload)
     yield tail
+
+
+def _changed(upload: Upload) -> InputError:
+    return InputError(
+        f"{upload.filename} no longer has the {upload.size:,} bytes it had when its upload began; the upload was "
+        "broken off and no file was made at the service. Let the file be finished before this task runs."
+    )
 
 
 def _safe(filename: str) -> str:

@@ -16,12 +16,15 @@ def iter_items(get_page: Callable[[str | None], Page[T]]) -> Iterator[T]:
 
     :param get_page: Gets the page behind a cursor, or the first one.
     """
-    after, seen = None, set()
+    after: str | None = None
+    seen: set[str | None] = set()
     while True:
         page = get_page(after)
+        # Some services say "more" but start again from the top: a page that leads to where we were is not new.
+        if page.next_after in seen:
+            return
         yield from page.items
-        # Some gateways say "more" but start again from the top: a cursor seen before ends the list.
-        if page.next_after is None or page.next_after in seen:
+        if page.next_after is None:
             return
         after = page.next_after
         seen.add(after)

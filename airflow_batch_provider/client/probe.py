@@ -29,12 +29,12 @@ _GATEWAY_REMEDIES = {
         'The gateway answers, but does not know the provider "{provider}": names are in lower case, for example openai.'
     ),
     errors.INVALID_HOST: (
-        'The gateway answers, but refuses the custom host "{custom_host}". It trusts only localhost and public names: '
+        "The gateway answers, but refuses the custom host {custom_host}. It trusts only localhost and public names: "
         "start it with TRUSTED_CUSTOM_HOSTS=127.0.0.1,<your host>."
     ),
     errors.INVALID_CONFIG: (
-        'The gateway answers, but cannot read "Config": an open-source gateway wants JSON, ids (pc-...) work only with '
-        "hosted Portkey."
+        'The gateway answers, but refuses "Config" ({said}). An open-source gateway wants JSON with provider and '
+        "api_key, or with strategy and targets; ids (pc-...) work only with hosted Portkey."
     ),
     errors.UPSTREAM_DOWN: (
         'The gateway answers, but cannot reach the service behind it ({said}). Check "Custom host"; it is resolved '
@@ -46,6 +46,8 @@ _GATEWAY_REMEDIES = {
         + '; for an OpenAI-shaped service use openai and "Custom host".'
     ),
 }
+
+_GATEWAY_REFUSALS = (errors.MISSING_PROVIDER, errors.INVALID_PROVIDER, errors.INVALID_HOST, errors.INVALID_CONFIG)
 
 
 def probe(get_settings: Callable[[], ServiceSettings]) -> tuple[bool, str]:
@@ -72,7 +74,8 @@ def _probe(client: BatchClient) -> tuple[bool, str]:
         page = client.list_batch_page(page_size=100)
     except ApiError as error:
         return False, _explain(error, settings, provider)
-    seen = f"{len(page.items)}{' or more' if page.next_after else ''} batches visible"
+    more = " or more" if page.next_after else ""
+    seen = f"{len(page.items)}{more} {'batch' if len(page.items) == 1 and not more else 'batches'} visible"
     if not settings.is_gateway:
         return True, f"OK: {urlsplit(settings.base_url).netloc} answers, {seen}."
     name = f'provider "{provider}"' if provider else "the provider of its config"
@@ -80,21 +83,39 @@ def _probe(client: BatchClient) -> tuple[bool, str]:
 
 
 def _explain(error: ApiError, settings: ServiceSettings, provider: str) -> str:
-    origin = f"{urlsplit(settings.base_url).scheme}://{urlsplit(settings.base_url).netloc}"
     if isinstance(error, ApiConnectionError):
         return _explain_silence(error, settings)
-    if isinstance(error, ApiStatusError) and error.code in _GATEWAY_REMEDIES:
-        return _GATEWAY_REMEDIES[error.code].format(
-            provider=provider, custom_host=settings.headers.get("x-portkey-custom-host", ""), said=error.said
+    code = error.code if isinstance(error, ApiStatusError) else None
+    cannot = settings.is_gateway and provider and provider not in PROVIDERS_WITH_BATCHES and provider[0] != "@"
+    # Such a provider's own address is asked for lists, so any answer (or none) may come back.
+    if cannot and (code is None or code not in _GATEWAY_REFUSALS):
+        code = errors.UNSUPPORTED
+    if code in _GATEWAY_REMEDIES:
+        custom_host = settings.headers.get("x-portkey-custom-host")
+        return _GATEWAY_REMEDIES[code].format(
+            provider=provider,
+            custom_host=f'"{custom_host}"' if custom_host else 'in "Config"',
+            said=error.said if isinstance(error, ApiStatusError) else "",
         )
-    if settings.is_gateway and provider and provider not in PROVIDERS_WITH_BATCHES and not provider.startswith("@"):
-        return _GATEWAY_REMEDIES[errors.UNSUPPORTED].format(provider=provider)
     if isinstance(error, NotFoundError | ApiResponseError):
-        return (
-            f"{origin} answers, but has no batches at {settings.base_url}/batches ({error}) Is the path right? "
-            "It usually ends in /v1. Not every OpenAI-shaped server can run batches."
-        )
+        return _explain_no_batches(error, settings)
     return str(error)
+
+
+def _explain_no_batches(error: NotFoundError | ApiResponseError, settings: ServiceSettings) -> str:
+    who, field, url = f"{_origin(settings)} answers, but", "base URL", settings.base_url
+    is_gateways = isinstance(error, NotFoundError) and error.code == errors.UNKNOWN_ROUTE
+    if (custom_host := settings.headers.get("x-portkey-custom-host")) and not is_gateways:
+        who, field, url = "The gateway answers, but the service behind it", "custom host", custom_host
+    hint = f"The {field} usually ends in /v1, and not every OpenAI-shaped server can run batches."
+    if isinstance(error, ApiResponseError):
+        return f"{error} {hint}"
+    return f"{who} has no batches at {url}/batches ({error.status_code}: {error.said.rstrip('.')}). {hint}"
+
+
+def _origin(settings: ServiceSettings) -> str:
+    parts = urlsplit(settings.base_url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _explain_silence(error: ApiConnectionError, settings: ServiceSettings) -> str:

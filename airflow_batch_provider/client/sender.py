@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing
 from typing import Any, Protocol, TypeVar
 
 import httpx
 
 from airflow_batch_provider.client import calls, http
-from airflow_batch_provider.client.downloads import Download, refused_download, refused_output
+from airflow_batch_provider.client.downloads import Download, iter_body, refused_download, refused_output
 from airflow_batch_provider.client.multipart import Upload, upload_body
 from airflow_batch_provider.client.retries import seconds_before_retry
 from airflow_batch_provider.client.settings import ServiceSettings
@@ -140,16 +140,16 @@ class Sender:
         return download
 
     def _copy(self, response: httpx.Response, download: Download, target: Writable) -> None:
-        chunks = response.iter_bytes()
-        while True:
-            # Only the reading is translated: a full disk is not the service's fault.
-            with http.translated(download.subject, self.settings):
-                chunk = next(chunks, None)
-            piece = download.finish() if chunk is None else download.feed(chunk)
-            if piece:
+        for chunk in self._pieces(response, download.subject):
+            if piece := download.feed(chunk):
                 target.write(piece)
-            if chunk is None:
-                return
+        if piece := download.finish():
+            target.write(piece)
+
+    def _pieces(self, response: httpx.Response, subject: str) -> Iterator[bytes]:
+        # Only the reading is translated: a full disk is not the service's fault.
+        with http.translated(subject, self.settings):
+            yield from iter_body(response)
 
     def _repeat(self, attempt: Callable[[], T], *, is_repeatable: bool = True) -> T:
         number = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,7 +15,13 @@ from airflow_batch_provider.core.limits import DEFAULT_LIMITS, BatchLimits
 from airflow_batch_provider.exceptions import ConfigurationError
 
 OPENAI_CONSOLE_URL = "https://platform.openai.com/batches/{batch_id}"
-SENSITIVE_WORDS = ("authorization", "key", "token", "secret", "cookie", "password", "signature")
+SENSITIVE_WORDS = (
+    *("authorization", "key", "token", "secret", "cookie", "password", "signature", "credential", "passphrase"),
+    # Names of a gateway's headers that hold keys without saying so.
+    *("portkey-config", "service-account", "external-id"),
+)
+
+_URL_PASSWORD = re.compile(r"[a-z0-9+]+://[^/@]*?:([^/]+)@")
 
 # Services whose finished rows are only (bedrock) or best (vertex-ai, cohere) had from GET /batches/{id}/output. Never
 # for openai and azure-openai: there the gateway's /output ignores the custom host and sends the key to the public
@@ -88,6 +95,7 @@ class ServiceSettings:
             what the field is (a URI knows only strings).
         :raises ConfigurationError: A value cannot be used; the text names the field and never shows a secret.
         """
+        host = (host or "").strip()
         values = parse_extra(extra or {})
         portkey = {str(f.header): _header_value(f, v) for name, v in values.items() if (f := BY_NAME[name]).header}
         # These two are OpenAI's own headers too; alone they do not mean that there is a gateway.
@@ -157,6 +165,9 @@ def _secrets(values: Mapping[str, Any], password: str | None) -> tuple[str, ...]
     for name, value in values.items():
         if BY_NAME[name].secret:
             found |= _strings(value)
+    # "Bearer sk-..." and "http://user:pass@proxy" are secrets, and so are the parts that a service may quote alone.
+    found |= {text.split()[1] for text in found if len(text.split()) == 2}
+    found |= {match[1] for text in found if (match := _URL_PASSWORD.match(text))}
     # Values of a few characters would wipe half of every message, and are nobody's key.
     return tuple(sorted((text for text in found if len(text) >= 6), key=len, reverse=True))
 

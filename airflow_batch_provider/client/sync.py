@@ -17,7 +17,7 @@ from airflow_batch_provider.client.pages import iter_items
 from airflow_batch_provider.client.retries import may_have_worked
 from airflow_batch_provider.client.sender import OpenTarget, Sender
 from airflow_batch_provider.client.settings import ServiceSettings
-from airflow_batch_provider.client.wire import Page, batch_from_wire
+from airflow_batch_provider.client.wire import Page
 from airflow_batch_provider.core.batches import Batch, RemoteFile
 from airflow_batch_provider.exceptions import ApiError, SubmissionUnknownError
 
@@ -144,7 +144,7 @@ class BatchClient:
         """
         answer = self._sender.perform(calls.cancel_batch(batch_id))
         if calls.is_batch(answer):
-            return batch_from_wire(answer)
+            return calls.get_batch(batch_id).read(answer)
         return self.get_batch(batch_id)
 
     def list_batches(self, *, page_size: int = 100) -> Iterator[Batch]:

@@ -60,6 +60,7 @@ class Unwrapper:
             return self._buffer
         if self._is_wrapped and not self._has_closed:
             raise DownloadError("The gateway's wrapped answer ends in the middle of the file.")
+        self._check_tail()
         return b""
 
     def _recognise(self) -> bool:
@@ -72,8 +73,7 @@ class Unwrapper:
 
     def _unescape(self) -> bytes:
         if self._has_closed:
-            if self._buffer.strip() not in (b"", b"}"):
-                raise DownloadError("The gateway's wrapped answer goes on after its end.")
+            self._check_tail()
             return b""
         end = _closing_quote(self._buffer)
         if end is None:
@@ -86,6 +86,10 @@ class Unwrapper:
             return str(json.loads(b'"' + piece + b'"')).encode("utf-8", "surrogatepass")
         except ValueError as error:
             raise DownloadError("The gateway's wrapped answer is not a JSON string.") from error
+
+    def _check_tail(self) -> None:
+        if self._buffer.strip() not in (b"", b"}"):
+            raise DownloadError("The gateway's wrapped answer goes on after its end.")
 
 
 def _closing_quote(buffer: bytes) -> int | None:

@@ -26,22 +26,30 @@ def base_url(host: str | None, port: int | None = None, schema: str | None = Non
     if not host:
         return OPENAI_URL
     schema = (schema or "").strip("/ ")
-    if "://" not in host:
-        scheme = schema if schema in ("http", "https") else ("http" if _is_own_machine(host) else "https")
-        host = f"{scheme}://{host}"
-    parts = urlsplit(host)
+    try:
+        if "://" not in host:
+            scheme = schema if schema in ("http", "https") else ("http" if _is_own_machine(host) else "https")
+            host = f"{scheme}://{host}"
+        parts = urlsplit(host)
+        own_port = parts.port
+    except ValueError:  # a port that is no number, half an IPv6 address; the text may quote a password
+        raise _not_a_url() from None
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ConfigurationError(
-            "The connection's base URL is not a plain http(s) URL. Write it like https://api.openai.com/v1 or "
-            "http://localhost:8787/v1."
-        )
-    if parts.username or parts.password:
+        raise _not_a_url()
+    if parts.username is not None or parts.password is not None:
         raise ConfigurationError("The base URL holds a user or password. Put the API key into the password field.")
-    netloc = parts.netloc if parts.port or not port else f"{parts.netloc}:{port}"
+    netloc = parts.netloc if own_port or not port else f"{parts.netloc}:{port}"
     path = parts.path.rstrip("/")
     if not path:
         path = "/v1" if schema in ("", "http", "https") else f"/{schema}"
     return f"{parts.scheme}://{netloc}{path}"
+
+
+def _not_a_url() -> ConfigurationError:
+    return ConfigurationError(
+        "The connection's base URL is not a plain http(s) URL. Write it like https://api.openai.com/v1 or "
+        "http://localhost:8787/v1."
+    )
 
 
 def _is_own_machine(host: str) -> bool:

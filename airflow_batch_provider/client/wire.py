@@ -16,6 +16,8 @@ from airflow_batch_provider.exceptions import ApiResponseError
 
 T = TypeVar("T")
 
+# No date this large fits a calendar of four-digit years, in milliseconds.
+_TIME_ENDS_AT = 2.5e14
 # No clock in seconds reaches this before the year 5138: larger numbers are milliseconds (Bedrock, Vertex, Cohere).
 _MILLISECONDS_FROM = 1e11
 
@@ -122,9 +124,9 @@ def moment_from_wire(value: Any) -> DateTime | None:
     """
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return _moment_from_text(value)
-    if not 0 < number < 1e15:
+    if isinstance(value, bool) or not 0 < number < _TIME_ENDS_AT:
         return None
     return pendulum.from_timestamp(number / 1000 if number > _MILLISECONDS_FROM else number)
 
@@ -133,10 +135,11 @@ def _moment_from_text(value: Any) -> DateTime | None:
     if not isinstance(value, str):
         return None
     try:
-        moment = pendulum.parse(value)
-    except ValueError:
+        # A full date only: pendulum would read "now" and "10:00" as moments of today.
+        moment = pendulum.parse(value) if value[:4].isdigit() else None
+        return moment.in_timezone("UTC") if isinstance(moment, DateTime) else None
+    except (ValueError, OverflowError):
         return None
-    return moment.in_timezone("UTC") if isinstance(moment, DateTime) else None
 
 
 def _counts(data: Any) -> RequestCounts | None:
@@ -181,6 +184,6 @@ def _number(value: Any) -> int | None:
         return None
     try:
         number = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # JSON as Python reads it has Infinity
         return None
     return number if number >= 0 else None

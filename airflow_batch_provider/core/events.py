@@ -52,14 +52,21 @@ class WaitEvent:
         try:
             return cls(
                 outcome={(VERSION, name): name for name in get_args(Outcome)}[event["version"], event["outcome"]],
-                batch_ids=tuple(map(str, event["batch_ids"])),
+                batch_ids=_ids(event["batch_ids"]),
                 deadline_at=float(event["deadline_at"]),
-                open_ids=tuple(map(str, event["open_ids"])),
+                open_ids=_ids(event["open_ids"]),
                 reason=str(event["reason"]),
             )
-        except (TypeError, KeyError, ValueError):
+        except (TypeError, KeyError, ValueError, OverflowError):
             raise TriggerEventError(
                 "The task was resumed without a readable event, so it is not known how the wait ended. The batches "
                 "go on at the service; a retry re-attaches to them. Do scheduler, triggerer and workers run the same "
                 "version of airflow-batch-provider?"
             ) from None
+
+
+def _ids(value: Any) -> tuple[str, ...]:
+    # A text is a sequence too, and would be taken for batches "b", "a", "t", ...
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise TypeError
+    return tuple(value)

@@ -77,9 +77,10 @@ def metadata_with_key(user: Mapping[str, Any], identity: TaskIdentity, key: str)
             f"{len(own)} are needed to find the batch again after a crash."
         )
     for name, value in user.items():
-        if not isinstance(value, str) or len(value) > MAX_METADATA_VALUE or len(name) > 64:
+        is_text = isinstance(name, str) and isinstance(value, str)
+        if not is_text or len(value) > MAX_METADATA_VALUE or len(name) > 64:
             raise ConfigurationError(
-                f'`metadata["{name[:64]}"]` must be a string of at most {MAX_METADATA_VALUE} characters, with a '
+                f'`metadata["{str(name)[:64]}"]` must be a string of at most {MAX_METADATA_VALUE} characters, with a '
                 "name of at most 64."
             )
     return {**user, **own}
@@ -116,6 +117,7 @@ class KeySearch:
         self._found: dict[str, Batch] = {}
         self._last_created: float | None = None
         self._is_newest_first = True
+        self._has_descended = False
         self._took_any = False
         self._told_any = False
         self._reached_older = False
@@ -129,7 +131,7 @@ class KeySearch:
         """
         for batch in batches:
             self._take(batch)
-        return not (self._is_newest_first and self._reached_older)
+        return not self._is_past_window()
 
     def end(self, *, has_seen_all: bool) -> Search:
         """
@@ -137,17 +139,21 @@ class KeySearch:
 
         :param has_seen_all: True when the list was read to its end.
         """
-        complete = has_seen_all or (self._is_newest_first and self._reached_older)
+        complete = has_seen_all or self._is_past_window()
         oldest_first = sorted(self._found.values(), key=lambda b: (b.created_at is None, b.created_at or 0, b.id))
         # A service that never tells metadata (Bedrock, Vertex behind a gateway) cannot say that a key is absent.
         return Search(tuple(oldest_first), complete and (self._told_any or not self._took_any))
 
+    def _is_past_window(self) -> bool:
+        # A list is newest first when it has gone down and never up; a single old batch says nothing about the order.
+        return self._is_newest_first and self._has_descended and self._reached_older
+
     def _take(self, batch: Batch) -> None:
         created = batch.created_at.timestamp() if batch.created_at else None
         if created is not None:
-            self._is_newest_first = self._is_newest_first and (
-                self._last_created is None or created <= self._last_created
-            )
+            if self._last_created is not None:
+                self._is_newest_first = self._is_newest_first and created <= self._last_created
+                self._has_descended = self._has_descended or created < self._last_created
             self._last_created = created
             if created < self._oldest_useful:
                 self._reached_older = True

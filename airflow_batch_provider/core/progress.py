@@ -55,7 +55,7 @@ def describe(watch: Watch, now: float) -> str:
 
 def _statuses(watch: Watch) -> str:
     total = len(watch.batch_ids)
-    if total == 1:
+    if total == 1 and watch.seen:
         (batch,) = watch.seen.values()
         return f"Batch {batch.id} is {_word(batch.status, batch.raw_status)}"
     counter = Counter(_word(b.status, b.raw_status) for b in watch.seen.values())

@@ -7,6 +7,7 @@ logs. Lines are split on ``\\n`` by the caller; other line separators (U+2028, U
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -79,7 +80,7 @@ class RequestChecker:
         for line in lines:
             self._line_number += 1
             cleaned = clean_line(line, is_first=self._line_number == 1)
-            if len(cleaned) != len(line):
+            if cleaned != line:  # not by length: a last line may lose a blank and gain its line break
                 self.needs_cleaning = True
             if cleaned:
                 self._check(cleaned)
@@ -105,8 +106,10 @@ class RequestChecker:
         self.requests += 1
         self.total_bytes += len(line)
         try:
+            if not line.isascii():
+                line.decode()  # passing the body through does not check its UTF-8
             request = msgspec.json.decode(line, type=_Line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             for problem in diagnose(line, self._line_number):
                 self._add(*problem)
             return
@@ -127,12 +130,13 @@ class RequestChecker:
             return Problem(number, f'"method" is "{_short(request.method)}" but must be "POST"', custom_id, "method")
         if bytes(request.body)[:1] != b"{":
             return Problem(number, '"body" is not a JSON object', custom_id, "body")
+        if not request.url:
+            return Problem(number, '"url" is empty', custom_id, "url")
         if self.endpoint is None:
             self.endpoint = request.url
         if request.url != self.endpoint:
-            return Problem(
-                number, f'"url" is "{_short(request.url)}" but the batch is for "{self.endpoint}"', custom_id, "url"
-            )
+            asked, given = _short(request.url), _short(self.endpoint)
+            return Problem(number, f'"url" is "{asked}" but the batch is for "{given}"', custom_id, "url")
         return None
 
     def _add(self, line_number: int, text: str, custom_id: str | None = None, field_name: str | None = None) -> None:
@@ -180,20 +184,25 @@ def diagnose(line: bytes, line_number: int) -> list[Problem]:
     :param line_number: Its number, from 1.
     """
     try:
+        line.decode()
         data = msgspec.json.decode(line)
     except UnicodeDecodeError as error:
         return [Problem(line_number, f"not UTF-8 (at byte {error.start + 1})")]
+    except RecursionError:
+        return [Problem(line_number, "nested too deeply")]
     except msgspec.DecodeError as error:
         return [Problem(line_number, f"not JSON ({_json_fault(str(error), line)})")]
     if not isinstance(data, dict):
         return [Problem(line_number, "not a JSON object")]
     custom_id = data.get("custom_id")
     known = custom_id if isinstance(custom_id, str) else None
-    return [
+    problems = [
         Problem(line_number, text, known, name)
         for name in ("custom_id", "method", "url", "body")
         if (text := _field_fault(data, name))
     ]
+    # A field that stands twice, badly and then well, leaves no trace in the decoded object.
+    return problems or [Problem(line_number, "not a well-formed request (is a field there twice?)", known)]
 
 
 def input_error(name: str, problems: list[Problem], count: int, lines: int) -> InputError:
@@ -225,6 +234,12 @@ def _field_fault(data: dict[str, Any], name: str) -> str | None:
 
 def _json_fault(text: str, line: bytes) -> str:
     """Put msgspec's words into ours: a column counted from 1, and none of the data."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        pass
+    else:
+        return "NaN, Infinity or half a surrogate pair, which many services refuse"
     if "truncated" in text:
         return f"unexpected end of data at column {len(line.rstrip()) + 1}"
     position = re.search(r"\(byte (\d+)\)", text)
@@ -233,4 +248,5 @@ def _json_fault(text: str, line: bytes) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 64 else text[:63] + "…"
+    text = text if len(text) <= 64 else text[:63] + "…"
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 
 from airflow_batch_provider.exceptions import DownloadError
@@ -66,10 +68,20 @@ class RowCounter:
                 lines.decode()  # skipping a field does not check its UTF-8
             for line in lines.split(b"\n"):
                 if line and not line.isspace():
-                    self._decoder.decode(line)
+                    self._check_row(line)
                     self.rows += 1
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
+            before = lines[: error.start].split(b"\n")[:-1] if isinstance(error, UnicodeDecodeError) else []
+            number = self.rows + 1 + sum(not line.isspace() for line in before if line)
             raise DownloadError(
-                f"Row {self.rows + 1:,} of {self.subject} is not a whole JSON object ({type(error).__name__}). The file "
+                f"Row {number:,} of {self.subject} is not a whole JSON object ({type(error).__name__}). The file "
                 "was truncated or altered on the way, and nothing was kept."
             ) from None
+
+    def _check_row(self, line: bytes) -> None:
+        try:
+            self._decoder.decode(line)
+        except msgspec.DecodeError:
+            # Some services write NaN, Infinity or half a surrogate pair. That is no sign of damage, and paid for.
+            if not isinstance(json.loads(line), dict):
+                raise

@@ -76,9 +76,16 @@ class _Trouble:
     """A row of failed looks at one batch."""
 
     since: float
+    refused_since: float | None
     reason: str
-    patience: float
     not_before: float
+
+    def has_outlasted(self, policy: WatchPolicy, now: float) -> bool:
+        """True when it has gone on for too long; a refusal that follows an outage gets its own patience."""
+        if self.refused_since is None:
+            return now - self.since >= policy.outage_patience
+        longest = max(policy.outage_patience, policy.refusal_patience)
+        return now - self.refused_since >= policy.refusal_patience or now - self.since >= longest
 
 
 class Watch:
@@ -137,12 +144,14 @@ class Watch:
         :param retry_after: Seconds the service wants to be left alone.
         :returns: True when this is the first miss in a row, so that it is told once.
         """
-        is_new = batch_id not in self._trouble
-        patience = self._policy.outage_patience if is_outage else self._policy.refusal_patience
-        since = self._trouble[batch_id].since if batch_id in self._trouble else now
+        before = self._trouble.get(batch_id)
+        since = now if before is None else before.since
+        refused_since = None if is_outage else now
+        if before is not None and before.refused_since is not None and not is_outage:
+            refused_since = before.refused_since
         pause = min(retry_after or 0.0, MAX_RETRY_AFTER_SECONDS)
-        self._trouble[batch_id] = _Trouble(since, reason, patience, now + pause)
-        return is_new
+        self._trouble[batch_id] = _Trouble(since, refused_since, reason, now + pause)
+        return before is None
 
     def decide(self, now: float, *, jitter: float) -> Decision:
         """
@@ -156,9 +165,7 @@ class Watch:
             return Done()
         if now >= self.deadline_at:
             return TimedOut(open_ids)
-        hopeless = [
-            i for i in open_ids if i in self._trouble and now - self._trouble[i].since >= self._trouble[i].patience
-        ]
+        hopeless = [i for i in open_ids if i in self._trouble and self._trouble[i].has_outlasted(self._policy, now)]
         if hopeless:
             return GaveUp(tuple(hopeless), self._trouble[hopeless[0]].reason)
         pause = self._pause(now) * (1 - JITTER_FRACTION + 2 * JITTER_FRACTION * jitter)
@@ -195,7 +202,7 @@ class Watch:
 
     def _pause(self, now: float) -> float:
         shortest = self._policy.poll_interval
-        pause = min(self._policy.max_poll_interval, max(shortest, AGE_FRACTION * (now - self._oldest_start())))
+        pause = max(shortest, min(self._policy.max_poll_interval, AGE_FRACTION * (now - self._oldest_start())))
         if any(batch.status is BatchStatus.FINALIZING for batch in self._seen.values()):
             return shortest
         left = self.seconds_left(now)

@@ -103,7 +103,10 @@ def test_uri_and_json_connections_work_alike(
 
 def test_test_button(hook: BatchHook, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Test button says what it sees, and what is wrong with the connection itself."""
-    assert hook.test_connection() == (True, "OK: " + hook.get_settings().base_url[7:-3] + " answers, 0 batches visible.")
+    assert hook.test_connection() == (
+        True,
+        "OK: " + hook.get_settings().base_url[7:-3] + " answers, 0 batches visible.",
+    )
     monkeypatch.setenv("AIRFLOW_CONN_BATCH_DEFAULT", connection("http://127.0.0.1:1", provder="openai"))
     assert BatchHook().test_connection() == (
         False,
@@ -127,8 +130,14 @@ def test_hook_shows_no_secrets(hook: BatchHook) -> None:
 
 def test_block_closes_the_connections(hook: BatchHook) -> None:
     """A hook opened in a block leaves no open connections behind, also after an error."""
-    with pytest.raises(KeyError), open_hook("batch_default") as opened:
-        client = opened.get_conn()
-        raise KeyError
+    clients = []
+
+    def fail_inside() -> None:
+        with open_hook("batch_default") as opened:
+            clients.append(opened.get_conn())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_inside()
     with pytest.raises(RuntimeError, match="closed"):
-        client.get_batch("batch_1")
+        clients[0].get_batch("batch_1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
@@ -54,7 +55,9 @@ def test_upload_holds_the_file_to_the_endpoint(client: BatchClient, tmp_path: Pa
     path = tmp_path / "prompts.jsonl"
     path.write_bytes(jsonl([request(1)]))
 
-    with pytest.raises(InputError, match='line 1: "url" is "/v1/chat/completions" but the batch is for "/v1/responses"'):
+    with pytest.raises(
+        InputError, match='line 1: "url" is "/v1/chat/completions" but the batch is for "/v1/responses"'
+    ):
         UploadBatchFileOperator(task_id="upload", path=str(path), endpoint="/v1/responses").execute(task_context())
 
 
@@ -127,7 +130,7 @@ def test_delete_leaves_a_running_batch_its_files(client: BatchClient, sandbox: S
 @pytest.mark.parametrize(
     "targets", [pytest.param({}, id="neither"), pytest.param({"batch_id": "b", "file_ids": ["f"]}, id="both")]
 )
-def test_delete_wants_one_kind_of_target(client: BatchClient, targets: dict[str, object]) -> None:
+def test_delete_wants_one_kind_of_target(client: BatchClient, targets: dict[str, Any]) -> None:
     """Neither target, or both, is a mistake in the DAG and said so."""
     with pytest.raises(ConfigurationError, match="either `batch_id` or `file_ids`"):
         DeleteBatchFilesOperator(task_id="tidy", **targets).execute(task_context())
@@ -137,7 +140,7 @@ def test_delete_takes_file_ids(client: BatchClient, sandbox: SandboxServer) -> N
     """Files can be named directly."""
     batch = ended(client, create_batch(client))
 
-    gone = DeleteBatchFilesOperator(task_id="tidy", file_ids=[batch.input_file_id]).execute(task_context())
+    gone = DeleteBatchFilesOperator(task_id="tidy", file_ids=[str(batch.input_file_id)]).execute(task_context())
 
     assert gone == [batch.input_file_id]
     assert len(sandbox.files()) == 1

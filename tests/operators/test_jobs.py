@@ -112,13 +112,12 @@ def test_lost_answer_is_not_paid_twice(
 def test_lost_answer_and_no_list_fails_retryably(client: BatchClient, sandbox: SandboxServer, file_id: str) -> None:
     """When the service cannot be asked either, the try fails, and the retry finds the batch."""
     sandbox.faults.add("POST /batches", "lost_answer", times=1)
-    outage = sandbox.faults.add("GET /batches", "status", status=503)
+    sandbox.faults.add("GET /batches", "status", status=503)
     store = FakeTaskStateStore()
     with pytest.raises(SubmissionUnknownError, match="not known whether") as caught:
         create(file_id).execute(task_context(store=store))
     with pytest.raises(SubmissionUnknownError, match="Nothing was created by this try"):
         create(file_id).execute(task_context(FakeTaskInstance(try_number=2), store))
-    del outage
     sandbox.faults.clear()
 
     found = create(file_id).execute(task_context(FakeTaskInstance(try_number=3), store))

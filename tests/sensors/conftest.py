@@ -16,8 +16,6 @@ CONSOLE = "https://console.example/batches/{batch_id}?tab=1"
 @pytest.fixture
 def client(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchClient]:
     """Give a client, and the same service as connection ``batch_default``."""
-    monkeypatch.setenv(
-        "AIRFLOW_CONN_BATCH_DEFAULT", connection(sandbox.url, max_retries=0, console_url=CONSOLE)
-    )
+    monkeypatch.setenv("AIRFLOW_CONN_BATCH_DEFAULT", connection(sandbox.url, max_retries=0, console_url=CONSOLE))
     with BatchClient(ServiceSettings.from_parts(host=sandbox.url)) as opened:
         yield opened

@@ -30,7 +30,11 @@ def client(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def trigger(*batch_ids: str, seconds: float = 20, **changes: Any) -> BatchTrigger:
     """Build a trigger that looks often."""
-    arguments = {"conn_id": "batch_default", "batch_ids": batch_ids, "deadline_at": time.time() + seconds}
+    arguments: dict[str, Any] = {
+        "conn_id": "batch_default",
+        "batch_ids": batch_ids,
+        "deadline_at": time.time() + seconds,
+    }
     return BatchTrigger(**arguments | {"poll_interval": 0.05} | changes)
 
 
@@ -97,8 +101,10 @@ def test_deadline_is_wall_clock() -> None:
 def test_blips_are_tolerated(client: BatchClient, sandbox: SandboxServer) -> None:
     """Faults, refusals and dropped connections during the wait change nothing about its end."""
     batch = create_batch(client)
-    for kind, options in (("status", {"status": 500}), ("drop", {}), ("status", {"status": 404}), ("html", {})):
-        sandbox.faults.add("GET /batches/{id}", kind, times=1, **options)
+    sandbox.faults.add("GET /batches/{id}", "status", times=1, status=500)
+    sandbox.faults.add("GET /batches/{id}", "drop", times=1)
+    sandbox.faults.add("GET /batches/{id}", "status", times=1, status=404)
+    sandbox.faults.add("GET /batches/{id}", "html", times=1)
 
     assert fire(trigger(batch.id)).outcome == "ended"
 

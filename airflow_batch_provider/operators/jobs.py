@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 from airflow_batch_provider.core.identity import metadata_with_key
 from airflow_batch_provider.core.judging import FailOn, check_fail_on, judge
 from airflow_batch_provider.core.watching import DEFAULT_POLL_SECONDS, Watch, WatchPolicy
-from airflow_batch_provider.exceptions import ApiError, ApiStatusError
+from airflow_batch_provider.exceptions import ApiError, ApiStatusError, ConfigurationError
 from airflow_batch_provider.hooks.batch import BatchHook, open_hook
 from airflow_batch_provider.hooks.boundary import airflow_boundary
 from airflow_batch_provider.hooks.killed import is_killed
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from airflow_batch_provider.core.batches import Batch
     from airflow_batch_provider.submission import OnUnknownSubmission
+
+_OWN_FIELDS = frozenset({"input_file_id", "endpoint", "completion_window", "metadata"})
 
 
 class CreateBatchOperator(BaseOperator):
@@ -138,6 +140,10 @@ class CreateBatchOperator(BaseOperator):
 
         identity = identity_of(context)
         extra = dict(self.extra_body or {})
+        if own := sorted(_OWN_FIELDS & extra.keys()):
+            raise ConfigurationError(
+                f"`extra_body` must not hold {', '.join(own)}: these have parameters of their own."
+            )
         key = identity.key(self.input_file_id, self.endpoint, self.completion_window, extra)
         body = {
             "input_file_id": self.input_file_id,

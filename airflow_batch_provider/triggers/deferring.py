@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,9 +10,11 @@ from typing import Any, NoReturn
 
 from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.events import WaitEvent
-from airflow_batch_provider.exceptions import JobError
+from airflow_batch_provider.exceptions import ApiError, JobError
 from airflow_batch_provider.hooks.batch import BatchHook
 from airflow_batch_provider.triggers.batch import BatchTrigger
+
+log = logging.getLogger(__name__)
 
 # The trigger's own deadline comes first, so that the task ends with our words and not with a bare timeout.
 BACKSTOP_SECONDS = 600.0
@@ -40,9 +43,17 @@ class Wait:
         Ask for all batches, once.
 
         :param hook: The connection.
-        :returns: The batches when all have ended, else None.
+        :returns: The batches when all have ended; None when they have not, or the service has an outage, which the
+            wait that follows sits out.
+        :raises ApiError: The service refuses the question.
         """
-        batches = [hook.get_batch(batch_id) for batch_id in self.batch_ids]
+        try:
+            batches = [hook.get_batch(batch_id) for batch_id in self.batch_ids]
+        except ApiError as error:
+            if not error.retryable:
+                raise
+            log.warning("%s Waiting goes on.", error)
+            return None
         return batches if all(batch.status.has_ended for batch in batches) else None
 
     def defer(self, task: Any) -> NoReturn:

@@ -280,6 +280,7 @@ def test_refused_create_is_final(client: BatchClient, sandbox: SandboxServer) ->
         pytest.param({"fail_on": "sometimes"}, id="fail_on"),
         pytest.param({"metadata": {f"k{n}": "v" for n in range(12)}}, id="too-many-pairs"),
         pytest.param({"metadata": {"n": 5}}, id="not-a-string"),
+        pytest.param({"extra_body": {"metadata": {}}}, id="metadata-in-extra-body"),
     ],
 )
 def test_wrong_parameters_are_found_before_paying(

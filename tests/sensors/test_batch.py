@@ -131,6 +131,15 @@ def test_outage_is_waited_out(client: BatchClient, sandbox: SandboxServer) -> No
     assert waiting.poke(task_context())
 
 
+def test_outage_before_deferring_is_waited_out_too(client: BatchClient, sandbox: SandboxServer) -> None:
+    """When the first look meets an outage, the sensor defers instead of failing."""
+    batch = ended(client, create_batch(client))
+    sandbox.faults.add("GET /batches/{id}", "status", times=1, status=503)
+
+    with pytest.raises(TaskDeferred):
+        sensor(batch.id, deferrable=True).execute(task_context())
+
+
 def test_unknown_batch_fails_at_once(client: BatchClient) -> None:
     """A batch the service does not know will not appear: the poke fails with the service's words."""
     with pytest.raises(NotFoundError, match="batch_nowhere"):

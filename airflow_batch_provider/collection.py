@@ -34,10 +34,12 @@ def collect_results(client: BatchClient, batch: Batch, folder: str) -> dict[str,
     """
     if not batch.status.has_ended:
         raise not_ended_error(batch)
-    if batch.status is BatchStatus.FAILED and not (batch.output_file_id or batch.error_file_id):
+    from_route = client.settings.results_from == "output"
+    # On the gateway's output route file ids say nothing: Bedrock and Vertex name their folder from the start.
+    if batch.status is BatchStatus.FAILED and (from_route or not (batch.output_file_id or batch.error_file_id)):
         raise failed_error(batch)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", batch.id)[-120:]
-    if client.settings.results_from == "output":
+    if from_route:
         output = _save(
             lambda target: client.get_batch_output(batch.id, target),
             paths.join(folder, f"{stem}_output.jsonl"),

@@ -26,7 +26,13 @@ The first split is: whose move is it?
     │   ├── BatchCancelledError           cancelled; finished rows are kept
     │   ├── BatchTimeoutError             our deadline passed; the job goes on remotely
     │   ├── WaitingFailedError            the service could not be asked for too long; the job goes on
-    │   └── RequestsFailedError           the job completed but requests in it failed
+    │   ├── RequestsFailedError           the job completed but requests in it failed
+    │   └── PartialFailureError           a run ended with rows that did not succeed; .summary; all rows are written
+    ├── JournalError                      a run's saved progress does not fit; nothing was started
+    │   ├── JournalUnreadableError        it cannot be read, which never means that there is none
+    │   ├── ForeignJournalError           it belongs to another task instance
+    │   ├── StaleJournalError             the input or the parameters have changed since
+    │   └── SupersededError               another try of the task has taken over
     └── TriggerEventError                 a missing or malformed event on resume
 
 Messages say subject, fact, consequence, remedy. No exception has required keyword arguments, so all survive pickling.
@@ -34,7 +40,8 @@ Messages say subject, fact, consequence, remedy. No exception has required keywo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class BatchError(Exception):
@@ -233,6 +240,44 @@ class WaitingFailedError(JobError):
 
 class RequestsFailedError(JobError):
     """The batch completed, but requests in it failed."""
+
+
+class PartialFailureError(JobError):
+    """
+    A run has ended and some rows did not succeed. All rows are written.
+
+    :param message: See :class:`JobError`.
+    :param summary: The run's summary.
+    """
+
+    def __init__(self, message: str, summary: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.args = (*self.args[:1], summary)
+        self.summary = dict(summary or {})
+
+
+class JournalError(BatchError):
+    """A run's saved progress does not fit."""
+
+    retryable = False
+
+
+class JournalUnreadableError(JournalError):
+    """The journal cannot be read, which never means that there is none."""
+
+    retryable = True
+
+
+class ForeignJournalError(JournalError):
+    """The output folder's journal belongs to another task instance."""
+
+
+class StaleJournalError(JournalError):
+    """Input or parameters have changed since the run was planned."""
+
+
+class SupersededError(JournalError):
+    """Another try of the same task instance has taken the run over."""
 
 
 class TriggerEventError(BatchError):

@@ -77,7 +77,7 @@ class _HashedStream:
     def __init__(self, stream: IO[bytes]) -> None:
         self.bytes = 0
         self._stream = stream
-        self._hash = hashlib.blake2b(digest_size=16)
+        self._hash = hashlib.sha256()
 
     def __enter__(self) -> Self:
         return self

@@ -10,7 +10,7 @@ FIELD_BEHAVIOUR: dict[str, Any] = {
     "hidden-fields": ["schema", "port", "login"],
     "relabeling": {"host": "Base URL", "password": "API key"},
     "placeholders": {
-        "host": "empty for OpenAI; http://localhost:8787/v1 for a gateway; any OpenAI-shaped URL",
+        "host": "empty for OpenAI itself; a gateway: http://localhost:8787/v1",
         "password": "key of the service that runs the model",
     },
 }

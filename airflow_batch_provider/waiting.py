@@ -30,16 +30,18 @@ def wait_for_batches(
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
     jitter: Callable[[], float] = random.random,
+    for_any: bool = False,
 ) -> list[Batch]:
     """
-    Wait until all batches of a watch have ended.
+    Wait until all batches of a watch have ended, or one of them.
 
     :param client: The service.
     :param watch: The batches, the deadline and the patience.
     :param clock: Epoch seconds.
     :param sleep: Waits.
     :param jitter: Random numbers from 0 to 1.
-    :returns: The ended batches, in the watch's order.
+    :param for_any: Return as soon as one batch has ended.
+    :returns: The batches as last seen, in the watch's order.
     :raises BatchTimeoutError: The deadline passed; the batches go on.
     :raises WaitingFailedError: The service could not be asked for too long; the batches go on.
     """
@@ -53,6 +55,8 @@ def wait_for_batches(
                     log.warning("%s Waiting goes on.", error)
         if line := reporter.next_line(clock()):
             log.info(line)
+        if for_any and len(watch.open_ids()) < len(watch.batch_ids):
+            return list(watch.seen.values())
         decision = watch.decide(clock(), jitter=jitter())
         if not isinstance(decision, KeepWaiting):
             if failure := waiting_error(decision, watch.deadline_at, len(watch.batch_ids)):

@@ -54,3 +54,22 @@ def test_sensor_waits_for_batches_of_others(
     assert set(states(run).values()) == {"success"}
     assert [batch["id"] for batch in xcom(run, "wait")] == ids
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"{i}_output.jsonl" for i in ids)
+
+
+def test_inference_brings_every_row_home_in_order(
+    sandbox: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One task takes every request there and back, in input order, split over batches, and tidies up."""
+    conf = {"folder": str(tmp_path), "requests": 250}
+    conn = connection(sandbox.url, max_batch_requests=100)
+
+    run = run_example("example_batch_inference", monkeypatch, conf=conf, batch_default=conn)
+
+    assert set(states(run).values()) == {"success"}
+    summary = xcom(run, "label")
+    rows = [json.loads(line) for line in Path(summary["results"]).read_text().splitlines()]
+    assert summary["outcomes"]["succeeded"] == summary["requests"] == 250
+    assert [row["index"] for row in rows] == list(range(250))
+    assert [row["custom_id"] for row in rows] == [f"row-{n}" for n in range(1, 251)]
+    assert len(sandbox.batches()) == summary["batches"] == 3
+    assert sandbox.files() == []

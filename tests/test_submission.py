@@ -4,64 +4,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from airflow_batch_provider.client import BatchClient, ServiceSettings
 from airflow_batch_provider.client.multipart import Upload
-from airflow_batch_provider.core.identity import KEY_FIELD
 from airflow_batch_provider.exceptions import ApiStatusError, RateLimitError, SubmissionUnknownError
 from airflow_batch_provider.hooks.memory import NoMemory
 from airflow_batch_provider.sandbox import SandboxServer
-from airflow_batch_provider.submission import Memory, OnUnknownSubmission, Submission
-from tests.fakes import KEY, FakeClock, FakeMemory, Probe, ProbedTransport, Tripwire, WorkerCrash
-from tests.samples import ENDPOINT, jsonl, request
-
-LIVE = ("validating", "in_progress", "finalizing", "completed")
-
-
-@dataclass
-class Desk:
-    """A sandbox with one uploaded file, and a task instance that submits a batch of it."""
-
-    server: SandboxServer
-    clock: FakeClock
-    file_id: str = ""
-    memory: FakeMemory = field(default_factory=FakeMemory)
-
-    def client(self, probe: Probe | None = None) -> BatchClient:
-        settings = ServiceSettings(base_url=self.server.url, max_retries=2)
-        transport = None if probe is None else ProbedTransport(probe)
-        return BatchClient(settings, transport=transport, sleep=lambda seconds: None)
-
-    def submission(self, client: BatchClient, **changes: Any) -> Submission:
-        key = changes.setdefault("key", KEY)
-        directives = changes.pop("sandbox", "")
-        metadata = {KEY_FIELD: key} | ({"sandbox": directives} if directives else {})
-        body = {"input_file_id": self.file_id, "endpoint": ENDPOINT, "completion_window": "24h", "metadata": metadata}
-        options: dict[str, Any] = {
-            "memory": self.memory, "is_first_try": True, "earliest": self.clock(), "on_unknown": "fail", "body": body,
-        }  # fmt: skip
-        return Submission(client=client, clock=self.clock, **(options | changes))
-
-    def submit(self, **changes: Any) -> str:
-        with self.client(changes.pop("probe", None)) as client:
-            return self.submission(client, **changes).submit().id
-
-    def retry(self, **changes: Any) -> str:
-        self.clock.advance(60)
-        return self.submit(is_first_try=False, **changes)
-
-    def live(self) -> list[str]:
-        return [batch["id"] for batch in self.server.batches() if batch["status"] in LIVE]
-
-    def end(self, batch_id: str) -> str:
-        """Let time pass until a batch has ended; return how."""
-        self.clock.advance(3600)
-        with self.client() as client:
-            return client.get_batch(batch_id).status.value
+from airflow_batch_provider.submission import Memory, OnUnknownSubmission
+from tests.fakes import FakeClock, Tripwire, WorkerCrash
+from tests.samples import jsonl, request
+from tests.submitting import KEY, Desk
 
 
 @pytest.fixture
@@ -152,18 +106,15 @@ def test_could_not_ask_never_means_not_there(
 ) -> None:
     """While the look-up fails, a later try creates nothing, whatever the policy, and may be tried again."""
     wire = Tripwire(crash_at=POINTS.index("after POST /batches"))
+    desk.memory.probe = wire
     with pytest.raises(WorkerCrash):
-        desk.submit(probe=_skip(wire, "GET", desk.memory))
+        desk.submit(probe=wire)
+    desk.memory.probe = lambda point: None
     desk.server.faults.add("GET /batches", kind, **options)
     with pytest.raises(SubmissionUnknownError, match="could not be asked") as caught:
         desk.retry(memory=desk.memory if is_remembered else NoMemory(), on_unknown=on_unknown)
     assert caught.value.retryable
     assert desk.server.calls["POST /batches"] == 1
-
-
-def _skip(wire: Tripwire, word: str, memory: FakeMemory) -> Probe:
-    memory.probe = wire
-    return wire
 
 
 @pytest.mark.parametrize("outcome", ["failed", "expired", "cancelled"])

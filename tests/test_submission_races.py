@@ -7,14 +7,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import httpx
 import pytest
 
-from airflow_batch_provider.client import BatchClient, ServiceSettings
-from airflow_batch_provider.exceptions import BatchError
 from airflow_batch_provider.hooks.memory import NoMemory
-from airflow_batch_provider.submission import Memory, Submission
-from tests.fakes import KEY, FakeBatches, FakeMemory, Probe, ProbedTransport, WorkerCrash
+from airflow_batch_provider.submission import Memory
+from tests.fakes import FakeMemory, Probe, WorkerCrash
+from tests.submitting import FakeBatches, submission
 
 
 class Attempt:
@@ -32,7 +30,7 @@ class Attempt:
         try:
             self._probe("start")
             self.result = work(self._probe)
-        except (WorkerCrash, BatchError) as error:
+        except BaseException as error:  # noqa: BLE001 - a crash, or a fault of the test: the player must go on
             self.result = error
         self._has_stopped.release()
 
@@ -62,7 +60,7 @@ def play(attempts: Sequence[Attempt], order: Sequence[int], *, crash_at: int | N
     :param crash_at: Number of the move at which the moving attempt's worker dies.
     :returns: Who moved.
     """
-    moved = []
+    moved: list[int] = []
     for which in itertools.chain(order, itertools.repeat(0, 50), itertools.repeat(1, 50)):
         if attempts[which].is_running:
             attempts[which].move(crash=len(moved) == crash_at)

@@ -12,7 +12,8 @@ from airflow_batch_provider import submission as module
 from airflow_batch_provider.exceptions import ApiError, SubmissionUnknownError
 from airflow_batch_provider.hooks.memory import NoMemory
 from airflow_batch_provider.submission import OnUnknownSubmission
-from tests.fakes import KEY, FakeBatches, FakeMemory, submission
+from tests.fakes import FakeMemory
+from tests.submitting import KEY, FakeBatches, submission
 
 INTENT = {"version": 1, "key": KEY, "batch_id": None}
 

@@ -172,12 +172,21 @@ def _secrets(values: Mapping[str, Any], password: str | None) -> tuple[str, ...]
     return tuple(sorted((text for text in found if len(text) >= 6), key=len, reverse=True))
 
 
-def _strings(value: Any) -> set[str]:
+def _strings(value: Any, *, is_secret: bool = True) -> set[str]:
+    """
+    The secret strings in a value: of a JSON text those under a name that sounds like a secret, else the text itself.
+
+    A gateway config also holds words such as "openai", which must stay readable in messages.
+    """
     if isinstance(value, str):
         try:
             inner = json.loads(value)
         except ValueError:
-            return {value}
-        return {value} | (_strings(inner) if isinstance(inner, dict | list) else set())
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return set().union(*map(_strings, children)) if children else set()
+            inner = None
+        own = {value} if is_secret else set()
+        return own | (_strings(inner, is_secret=False) if isinstance(inner, dict | list) else set())
+    if isinstance(value, dict):
+        named = [(any(word in str(name).lower() for word in SENSITIVE_WORDS), inner) for name, inner in value.items()]
+    else:
+        named = [(is_secret, inner) for inner in value] if isinstance(value, list) else []
+    return set().union(*(_strings(inner, is_secret=is_secret or sounds) for sounds, inner in named))

@@ -20,6 +20,7 @@ from airflow_batch_provider.exceptions import InputError
 
 MAX_SHOWN_PROBLEMS = 10
 UTF8_BOM = b"\xef\xbb\xbf"
+_BRACE = ord("{")
 
 
 class _Line(msgspec.Struct):
@@ -29,6 +30,9 @@ class _Line(msgspec.Struct):
     method: str
     url: str
     body: msgspec.Raw
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
 
 
 class Problem(NamedTuple):
@@ -79,6 +83,9 @@ class RequestChecker:
         """
         for line in lines:
             self._line_number += 1
+            if self._line_number > 1 and line.endswith(b"}\n"):  # clean as it is, like nearly all lines
+                self._check(line)
+                continue
             cleaned = clean_line(line, is_first=self._line_number == 1)
             if cleaned != line:  # not by length: a last line may lose a blank and gain its line break
                 self.needs_cleaning = True
@@ -108,7 +115,7 @@ class RequestChecker:
         try:
             if not line.isascii():
                 line.decode()  # passing the body through does not check its UTF-8
-            request = msgspec.json.decode(line, type=_Line)
+            request = _decode_line(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             for problem in diagnose(line, self._line_number):
                 self._add(*problem)
@@ -124,18 +131,18 @@ class RequestChecker:
             return None  # refused anyway, for its size: memory stays that of one batch
         if (first := self._line_of_id.setdefault(custom_id, number)) != number:
             return Problem(
-                number, f'custom_id "{_short(custom_id)}" was already used in line {first}', custom_id, "custom_id"
+                number, f'custom_id "{shorten(custom_id)}" was already used in line {first}', custom_id, "custom_id"
             )
         if request.method != "POST":
-            return Problem(number, f'"method" is "{_short(request.method)}" but must be "POST"', custom_id, "method")
-        if bytes(request.body)[:1] != b"{":
+            return Problem(number, f'"method" is "{shorten(request.method)}" but must be "POST"', custom_id, "method")
+        if memoryview(request.body)[0] != _BRACE:
             return Problem(number, '"body" is not a JSON object', custom_id, "body")
         if not request.url:
             return Problem(number, '"url" is empty', custom_id, "url")
         if self.endpoint is None:
             self.endpoint = request.url
         if request.url != self.endpoint:
-            asked, given = _short(request.url), _short(self.endpoint)
+            asked, given = shorten(request.url), shorten(self.endpoint)
             return Problem(number, f'"url" is "{asked}" but the batch is for "{given}"', custom_id, "url")
         return None
 
@@ -176,12 +183,13 @@ def clean_line(line: bytes, *, is_first: bool) -> bytes:
     return stripped + b"\n" if stripped else b""
 
 
-def diagnose(line: bytes, line_number: int) -> list[Problem]:
+def diagnose(line: bytes, line_number: int, *, needs_id: bool = True) -> list[Problem]:
     """
     Say what is wrong with a line that is not a well-formed request.
 
     :param line: The line.
     :param line_number: Its number, from 1.
+    :param needs_id: True when a missing custom_id is a problem.
     """
     try:
         line.decode()
@@ -199,7 +207,7 @@ def diagnose(line: bytes, line_number: int) -> list[Problem]:
     problems = [
         Problem(line_number, text, known, name)
         for name in ("custom_id", "method", "url", "body")
-        if (text := _field_fault(data, name))
+        if (name in data or name != "custom_id" or needs_id) and (text := _field_fault(data, name))
     ]
     # A field that stands twice, badly and then well, leaves no trace in the decoded object.
     return problems or [Problem(line_number, "not a well-formed request (is a field there twice?)", known)]
@@ -247,6 +255,6 @@ def _json_fault(text: str, line: bytes) -> str:
     return f"{reason} at column {int(position.group(1)) + 1}" if position else reason
 
 
-def _short(text: str) -> str:
+def shorten(text: str) -> str:
     text = text if len(text) <= 64 else text[:63] + "…"
     return "".join(char if char.isprintable() else "?" for char in text)

@@ -18,7 +18,7 @@ def widgets(fields: dict[str, dict[str, Any]]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name, field in fields.items():
         schema, label, text = field["schema"], lazy_gettext(field["label"]), field["description"]
-        if schema["type"] == "boolean":
+        if "boolean" in schema["type"]:
             made[name] = BooleanField(label, description=text, default=schema.get("default", False))
         else:
             widget = BS3PasswordFieldWidget() if schema.get("format") == "password" else BS3TextFieldWidget()

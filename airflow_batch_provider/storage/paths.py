@@ -7,7 +7,10 @@ a line on s3fs, and leaving ``open("wb")`` with an exception publishes the trunc
 
 from __future__ import annotations
 
+import io
+import logging
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +21,8 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_batch_provider.core.requests import clean_line
 from airflow_batch_provider.exceptions import InputError
+
+log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
 
@@ -66,12 +71,13 @@ def file_size(path: ObjectStoragePath) -> int:
     :raises InputError: There is no such file.
     """
     try:
-        is_file, size = not path.is_dir(), int(path.stat().st_size)
+        found = path.stat()
     except FileNotFoundError as error:
         raise _no_file(path) from error
-    if not is_file:
+    # Not path.is_dir(): on an object store a name can be an object and the beginning of others.
+    if stat.S_ISDIR(found.st_mode):
         raise _no_file(path)
-    return size
+    return int(found.st_size)
 
 
 def open_input(path: ObjectStoragePath) -> IO[bytes]:
@@ -81,6 +87,8 @@ def open_input(path: ObjectStoragePath) -> IO[bytes]:
     :param path: The file.
     :raises InputError: There is no such file.
     """
+    if local_path(path) is None:
+        file_size(path)  # a folder on an object store opens like an empty file
     try:
         stream: IO[bytes] = path.open("rb", **({} if local_path(path) else {"block_size": 8 << 20}))
     except (FileNotFoundError, IsADirectoryError) as error:
@@ -110,17 +118,21 @@ def read_line_blocks(stream: Readable, *, max_line_bytes: int) -> Iterator[list[
     :param max_line_bytes: Longest line that is held in memory.
     :raises InputError: A line is longer than that.
     """
-    rest = b""
+    held: list[bytes] = []  # pieces of a line that has not ended; joined once, however many there are
     for chunk in read_chunks(stream):
-        lines = (rest + chunk).split(b"\n")
-        rest = lines.pop()
-        if len(rest) > max_line_bytes:
+        end = chunk.rfind(b"\n") + 1
+        if end:
+            lines = io.BytesIO(b"".join((*held, chunk[:end]))).readlines()
+            held = []
+            yield lines
+        if end < len(chunk):
+            held.append(chunk[end:])
+        if sum(map(len, held)) > max_line_bytes:
             raise InputError(
                 f"A line is longer than {max_line_bytes:,} bytes; nothing was sent. Is the file JSON lines?"
             )
-        yield [line + b"\n" for line in lines]
-    if rest:
-        yield [rest]
+    if held:
+        yield [b"".join(held)]
 
 
 class CleanedStream:
@@ -193,18 +205,39 @@ class WholeFile:
         return stream
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if self._local is None:
-            self._stream.close() if kind is None else None
-            self._stream.commit() if kind is None else self._stream.discard()
+        if kind is not None:
+            self._discard()
             return
-        if kind is None:
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
+        try:
+            self._publish()
+        except BaseException:
+            self._discard()
+            raise
+
+    def _publish(self) -> None:
+        if self._local is None:
+            self._stream.close()
+            self._stream.commit()
+            return
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
         self._stream.close()
-        if kind is None:
-            self._aside().replace(self._local)
-        else:
-            self._aside().unlink(missing_ok=True)
+        self._aside().replace(self._local)
+
+    def _discard(self) -> None:
+        """Leave nothing; what stands in the way is told, and does not hide why the file is thrown away."""
+        try:
+            if self._local is None:
+                self._stream.discard()
+            else:
+                self._aside().unlink(missing_ok=True)
+                self._stream.close()
+        except Exception as error:  # noqa: BLE001 - storage clients have exceptions of their own
+            log.warning("The unfinished %s could not be thrown away: %s", self.path, type(error).__name__)
+        if self._local is None:
+            # Some (adlfs) publish when the stream is closed, which its end as an object would do. Behind Airflow's
+            # wrapper the stream itself has the mark.
+            getattr(self._stream, "_obj", self._stream).closed = True
 
     def _aside(self) -> Path:
         if self._local is None:

@@ -52,6 +52,7 @@ class BatchTrigger(BaseTrigger):
     :param max_poll_interval: Longest pause.
     :param started_at: Epoch seconds when waiting began.
     :param cancel_on_kill: Cancel the batches when the task is marked failed while waiting (Airflow 3.3 and newer).
+    :param for_any: Fire as soon as one of the batches has ended, for a task that has more to send.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class BatchTrigger(BaseTrigger):
         max_poll_interval: float = DEFAULT_MAX_POLL_SECONDS,
         started_at: float | None = None,
         cancel_on_kill: bool = True,
+        for_any: bool = False,
     ) -> None:
         super().__init__()
         self.conn_id = conn_id
@@ -72,6 +74,7 @@ class BatchTrigger(BaseTrigger):
         self.max_poll_interval = max_poll_interval
         self.started_at = time.time() if started_at is None else started_at
         self.cancel_on_kill = cancel_on_kill
+        self.for_any = for_any
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and plain arguments; no secrets: the connection is read where the trigger runs."""
@@ -85,6 +88,7 @@ class BatchTrigger(BaseTrigger):
                 "max_poll_interval": self.max_poll_interval,
                 "started_at": self.started_at,
                 "cancel_on_kill": self.cancel_on_kill,
+                "for_any": self.for_any,
             },
         )
 
@@ -117,6 +121,8 @@ class BatchTrigger(BaseTrigger):
                 await self._look(client, watch)
                 if line := reporter.next_line(time.time()):
                     self.log.info(line)
+                if self.for_any and len(watch.open_ids()) < len(watch.batch_ids):
+                    return self._event(Done())
                 decision = watch.decide(time.time(), jitter=random.random())
                 if not isinstance(decision, KeepWaiting):
                     return self._event(decision)

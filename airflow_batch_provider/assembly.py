@@ -1,0 +1,135 @@
+"""From landed pieces to the run's results: rows in input order, requests that never succeeded, the summary."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from itertools import groupby
+
+from airflow_batch_provider.core.journal import Piece
+from airflow_batch_provider.storage import paths
+from airflow_batch_provider.storage.shards import BlockWriter, RunFolder, read_blocks
+
+_PREFIX = len(b'{"index":')
+
+
+def write_results(folder: RunFolder, pieces: list[Piece], path: str) -> int:
+    """
+    Write one row per request, in input order, each from the last round that had it.
+
+    :param folder: The run's files.
+    :param pieces: All landed pieces.
+    :param path: Where to.
+    :returns: How many rows.
+    """
+    count = 0
+    with paths.WholeFile(paths.as_path(path)) as stream:
+        writer = BlockWriter(stream)
+        for rows in _blocks_in_order(folder, pieces):
+            writer.write(b"".join(rows))
+            count += len(rows)
+        writer.flush()
+    return count
+
+
+def open_requests(folder: RunFolder, pieces: list[Piece]) -> Iterator[tuple[int, bytes]]:
+    """
+    The requests of landed pieces that go again, in input order.
+
+    :param folder: The run's files.
+    :param pieces: Pieces of one round.
+    :returns: (position in the input, line).
+    """
+
+    def of_group(group: list[Piece]) -> Iterator[tuple[int, bytes]]:
+        for piece in group:
+            if piece.open:
+                positions = folder.load_positions(folder.landed(piece))
+                indices = folder.indices(piece)
+                for position, line in zip(positions, folder.requests_at(piece, positions), strict=True):
+                    yield indices[position], line
+
+    return heapq.merge(*(of_group(group) for group in _groups(pieces)), key=lambda item: item[0])
+
+
+def write_failures(folder: RunFolder, pieces: list[Piece], results: str, path: str) -> int:
+    """
+    Write the requests that never succeeded, ready to be an input again.
+
+    :param folder: The run's files.
+    :param pieces: All landed pieces.
+    :param results: The results, to see which.
+    :param path: Where to.
+    :returns: How many.
+    """
+    failed = iter(_failed_indices(results))
+    following = next(failed, None)
+    count = 0
+    with paths.WholeFile(paths.as_path(path)) as stream:
+        writer = BlockWriter(stream)
+        first_round = [piece for piece in pieces if piece.round == 0]
+        for index, line in heapq.merge(
+            *(_requests(folder, group) for group in _groups(first_round)), key=lambda item: item[0]
+        ):
+            if following is None:
+                break
+            if index == following:
+                writer.write(line)
+                count += 1
+                following = next(failed, None)
+        writer.flush()
+    return count
+
+
+def _requests(folder: RunFolder, group: list[Piece]) -> Iterator[tuple[int, bytes]]:
+    for piece in group:
+        if sum(count for outcome, count in piece.counts.items() if outcome != "succeeded") or piece.open:
+            lines = (line for block in read_blocks(folder.shard(piece)) for line in block)
+            yield from zip(folder.indices(piece), lines, strict=True)
+
+
+def _failed_indices(results: str) -> Iterator[int]:
+    for rows in read_blocks(results):
+        for row in rows:
+            if b'"outcome":"succeeded"' not in row[:2048]:
+                yield _index(row)
+
+
+def _blocks_in_order(folder: RunFolder, pieces: list[Piece]) -> Iterator[list[bytes]]:
+    first_round = [piece for piece in pieces if piece.round == 0]
+    later = [piece for piece in pieces if piece.round > 0]
+    if not later and len(_groups(first_round)) == 1:
+        for piece in first_round:
+            yield from read_blocks(folder.landed(piece))
+        return
+    # The same position comes once a round, the newest round first.
+    streams = [
+        _rows(folder, group)
+        for number in sorted({piece.round for piece in pieces}, reverse=True)
+        for group in _groups([piece for piece in pieces if piece.round == number])
+    ]
+    last, block = -1, []
+    for index, row in heapq.merge(*streams, key=lambda item: item[0]):
+        if index != last:
+            block.append(row)
+            last = index
+        if len(block) >= 1000:
+            yield block
+            block = []
+    yield block
+
+
+def _rows(folder: RunFolder, group: list[Piece]) -> Iterator[tuple[int, bytes]]:
+    for piece in group:
+        for rows in read_blocks(folder.landed(piece)):
+            for row in rows:
+                yield _index(row), row
+
+
+def _groups(pieces: list[Piece]) -> list[list[Piece]]:
+    ordered = sorted(pieces, key=lambda piece: (piece.group, piece.number))
+    return [list(group) for _, group in groupby(ordered, key=lambda piece: piece.group)]
+
+
+def _index(row: bytes) -> int:
+    return int(row[_PREFIX : row.index(b",", _PREFIX)])

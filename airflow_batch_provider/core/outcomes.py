@@ -1,0 +1,226 @@
+"""
+One line of a result file -> what became of a request.
+
+Lenient on purpose: services differ in nearly every field (a body that is a JSON string, errors without a code, a status
+as text). Only ``custom_id`` is needed to join a row; what cannot be read counts as failed and keeps its error.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import msgspec
+
+NULL = b"null"
+_RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
+_RETRYABLE_CODES = frozenset({"rate_limit_exceeded", "server_error", "internal_error", "timeout", "overloaded"})
+
+
+class Outcome(StrEnum):
+    """What became of a request; each ends in exactly one of these."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    INVALID = "invalid"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    MISSING = "missing"
+
+
+class Answer(NamedTuple):
+    """
+    A result line, read.
+
+    :param custom_id: The request it belongs to; None when the line does not say.
+    :param outcome: What became of the request.
+    :param is_retryable: True when sending the request again may end better.
+    :param response: The service's body as JSON, or ``null``.
+    :param error: The error as JSON, or ``null``.
+    :param input_tokens: Billed input, 0 when not told.
+    :param output_tokens: Billed output, 0 when not told.
+    :param model: Model that answered, or None.
+    :param reason: Short text for counting failures, empty for success.
+    """
+
+    custom_id: str | None
+    outcome: Outcome
+    is_retryable: bool
+    response: bytes
+    error: bytes
+    input_tokens: int
+    output_tokens: int
+    model: str | None
+    reason: str
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class _Body(msgspec.Struct):
+    model: str | None = None
+    usage: _Usage | None = None
+
+
+class _Response(msgspec.Struct):
+    status_code: int
+    body: msgspec.Raw
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+    response: _Response
+    error: None = None
+
+
+decode_line = msgspec.json.Decoder(_Line).decode
+decode_body = msgspec.json.Decoder(_Body).decode
+
+
+def read_answer(line: bytes) -> Answer:
+    """
+    Read a result line.
+
+    :param line: A whole JSON object.
+    """
+    try:
+        row = decode_line(line)
+        response = row.response
+        if 200 <= response.status_code < 300:
+            body = bytes(response.body)
+            known = decode_body(body)
+            usage = known.usage or _NO_USAGE
+            return Answer(
+                row.custom_id, Outcome.SUCCEEDED, False, body, NULL,
+                usage.prompt_tokens or usage.input_tokens, usage.completion_tokens or usage.output_tokens,
+                known.model, "",
+            )  # fmt: skip
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    return _read_odd(line)
+
+
+def missing_answer(custom_id: str) -> Answer:
+    """
+    Make the answer for a request the service never reported.
+
+    :param custom_id: The request.
+    """
+    error = b'{"code":"missing","message":"The service reported no row for this request."}'
+    return Answer(custom_id, Outcome.MISSING, True, NULL, error, 0, 0, None, "missing")
+
+
+def refused_answer(custom_id: str, code: str, message: str) -> Answer:
+    """
+    Make the answer for a request whose batch the service refused as a whole; nothing ran.
+
+    :param custom_id: The request.
+    :param code: The service's code.
+    :param message: The service's words.
+    """
+    error = json.dumps({"code": code, "message": message}).encode()
+    return Answer(custom_id, Outcome.FAILED, False, NULL, error, 0, 0, None, code)
+
+
+def ended_answer(custom_id: str, outcome: Outcome) -> Answer:
+    """
+    Make the answer for a request whose batch expired or was cancelled before its turn, and that no row tells of.
+
+    :param custom_id: The request.
+    :param outcome: How the batch ended.
+    """
+    error = json.dumps({"code": f"batch_{outcome.value}", "message": f"The batch was {outcome.value} first."}).encode()
+    return Answer(custom_id, outcome, True, NULL, error, 0, 0, None, outcome.value)
+
+
+def encode_row(index: int, custom_id_json: bytes, answer: Answer, round_number: int, batch_id_json: bytes) -> bytes:
+    """
+    Write the result row of a request.
+
+    :param index: Position in the input, from 0.
+    :param custom_id_json: The id as JSON.
+    :param answer: What became of it.
+    :param round_number: The round that decided.
+    :param batch_id_json: The batch as JSON.
+    """
+    usage = b'{"input_tokens":%d,"output_tokens":%d}' % (answer.input_tokens, answer.output_tokens)
+    return (
+        b'{"index":%d,"custom_id":%b,"outcome":"%b","response":%b,"error":%b,"usage":%b,"model":%b,"round":%d,'
+        b'"batch_id":%b}\n'
+    ) % (
+        index, custom_id_json, answer.outcome.encode(), answer.response, answer.error,
+        usage if answer.input_tokens or answer.output_tokens else NULL,
+        NULL if answer.model is None else msgspec.json.encode(answer.model), round_number, batch_id_json,
+    )  # fmt: skip
+
+
+def _read_odd(line: bytes) -> Answer:
+    """Any line that is not a plain success."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        row = None
+    if not isinstance(row, dict):
+        return Answer(None, Outcome.FAILED, True, NULL, NULL, 0, 0, None, "unreadable row")
+    custom_id = row.get("custom_id") if isinstance(row.get("custom_id"), str) else None
+    response: dict[str, Any] = row["response"] if isinstance(row.get("response"), dict) else {}
+    body = _object(response.get("body"))
+    error = row.get("error") or (body.get("error") if isinstance(body, dict) else None)
+    status = _to_int(response.get("status_code"))
+    code = _code(error)
+    if code in ("batch_expired", "batch_cancelled"):
+        outcome = Outcome.EXPIRED if code == "batch_expired" else Outcome.CANCELLED
+        return Answer(custom_id, outcome, True, NULL, _encode(error), 0, 0, None, outcome.value)
+    if not error and body is not None and (status is None or 200 <= status < 300):
+        usage: dict[str, Any] = body["usage"] if isinstance(body, dict) and isinstance(body.get("usage"), dict) else {}
+        model = body.get("model") if isinstance(body, dict) and isinstance(body.get("model"), str) else None
+        spent = [_to_int(usage.get(a)) or _to_int(usage.get(b)) or 0 for a, b in _USAGE_FIELDS]
+        return Answer(custom_id, Outcome.SUCCEEDED, False, _encode(body), NULL, spent[0], spent[1], model, "")
+    # Without a status or code nobody knows whether it would fail again: one more try is cheap, a lost row is not.
+    is_retryable = status is None and code is None
+    is_retryable = is_retryable or code in _RETRYABLE_CODES or (status is not None and _passes(status))
+    reason = " ".join(str(part) for part in (status, code) if part) or "no reason given"
+    error = error or {"message": "The service gives no reason."}
+    return Answer(custom_id, Outcome.FAILED, is_retryable, _encode(body), _encode(error), 0, 0, None, reason)
+
+
+def _passes(status: int) -> bool:
+    return status in _RETRYABLE_STATUS or status >= 500
+
+
+def _object(body: Any) -> Any:
+    """A body, also when it was sent as a JSON string (OGX)."""
+    if not isinstance(body, str):
+        return body
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return body
+
+
+def _code(error: Any) -> str | None:
+    if not isinstance(error, dict):
+        return None
+    code = error.get("code") or error.get("type")
+    # OGX says only "request_failed" and hides the status in the text: that is no code to judge by.
+    return str(code) if code and code != "request_failed" else None
+
+
+def _to_int(value: Any) -> int | None:
+    try:
+        return None if isinstance(value, bool) else int(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _encode(value: Any) -> bytes:
+    return NULL if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+_NO_USAGE = _Usage()
+_USAGE_FIELDS = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))

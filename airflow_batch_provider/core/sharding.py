@@ -1,0 +1,168 @@
+"""
+Requests -> shards: pieces that each fit one batch.
+
+A planner is fed lines and says which lines go to which shard; it holds the sizes of the open shards and the first
+problems, never lines. Lines that differ in endpoint (or model, where the service wants one model per batch) go to
+shards of their own; inside a shard, and among the shards of one group, input order is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+
+from airflow_batch_provider.core.limits import BatchLimits
+from airflow_batch_provider.core.requests import MAX_SHOWN_PROBLEMS, Problem, clean_line, diagnose, shorten
+
+
+class _Body(msgspec.Struct):
+    """What planning needs to know of a body: that it is an object, and its model."""
+
+    model: str | None = None
+
+
+class _Request(msgspec.Struct):
+    """What planning needs to know of a line."""
+
+    url: str
+    method: str
+    body: _Body
+    custom_id: str = ""
+
+
+_decode = msgspec.json.Decoder(_Request).decode
+
+
+@dataclass
+class Shard:
+    """
+    A planned piece.
+
+    :param number: From 0, in the order of first requests.
+    :param endpoint: Endpoint of all its requests.
+    :param model: Model of its first request.
+    :param group: Shards of one group hold consecutive parts of it, in input order.
+    """
+
+    number: int
+    endpoint: str
+    model: str | None
+    group: int
+    requests: int = 0
+    bytes: int = 0
+
+
+class Planned(NamedTuple):
+    """
+    Lines for one shard.
+
+    :param shard: The shard.
+    :param lines: Lines, cleaned, with their custom_id.
+    :param indices: Position of each in the input, from 0.
+    """
+
+    shard: Shard
+    lines: list[bytes]
+    indices: list[int]
+
+
+@dataclass
+class ShardPlanner:
+    """
+    Sorts lines into shards.
+
+    :param limits: What one batch may hold.
+    :param endpoint: Endpoint all requests must be for; None lets lines differ.
+    """
+
+    limits: BatchLimits
+    endpoint: str | None = None
+    shards: list[Shard] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    problem_count: int = 0
+    requests: int = 0
+    line_number: int = 0
+    hashes: list[int] = field(default_factory=list)
+    _open: dict[tuple[str, str | None], Shard] = field(default_factory=dict)
+
+    def feed(self, lines: Sequence[bytes]) -> list[Planned]:
+        """
+        Plan the next lines.
+
+        ``hashes`` then holds one hash per planned request, for the caller to look for duplicates and to empty.
+
+        :param lines: Lines with or without their ``\\n``.
+        :returns: What goes where, a shard at a time.
+        """
+        out: list[Planned] = []
+        current: Planned | None = None
+        key: tuple[str, str | None] | None = None
+        max_bytes, max_requests = self.limits.effective_bytes, self.limits.max_requests
+        split_by_model, add_hash = self.limits.one_model, self.hashes.append
+        for line in lines:
+            self.line_number += 1
+            if line[-2:] != b"}\n" or self.line_number == 1:
+                line = clean_line(line, is_first=self.line_number == 1)  # noqa: PLW2901
+                if not line:
+                    continue
+            try:
+                request = _decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                self._add_problems(diagnose(line, self.line_number, needs_id=False))
+                continue
+            custom_id, size = request.custom_id, len(line)
+            if not custom_id:
+                custom_id = f"request-{self.requests:08d}"
+                line = b'{"custom_id":"%b",%b' % (custom_id.encode(), line[1:])  # noqa: PLW2901
+                size = len(line)
+            if problem := self._problem(request, custom_id, size):
+                self._add_problems([problem])
+                continue
+            new_key = (request.url, request.body.model if split_by_model else None)
+            if current is None or new_key != key:
+                key, current = new_key, self._take(new_key, request.body.model, out)
+            shard = current.shard
+            if shard.requests >= max_requests or shard.bytes + size > max_bytes:
+                self._open[key] = shard = self._new(new_key, request.body.model, shard.group)
+                current = Planned(shard, [], [])
+                out.append(current)
+            shard.requests += 1
+            shard.bytes += size
+            current.lines.append(line)
+            current.indices.append(self.requests)
+            add_hash(hash(custom_id))
+            self.requests += 1
+        return out
+
+    def _problem(self, request: _Request, custom_id: str, size: int) -> Problem | None:
+        if request.method != "POST":
+            text = f'"method" is "{shorten(request.method)}" but must be "POST"'
+            return Problem(self.line_number, text, custom_id, "method")
+        if self.endpoint is not None and request.url != self.endpoint:
+            text = f'"url" is "{shorten(request.url)}" but the batch is for "{self.endpoint}"'
+            return Problem(self.line_number, text, custom_id, "url")
+        if size > self.limits.effective_bytes:
+            text = f"{size:,} bytes, but the service takes {self.limits.effective_bytes:,} in a whole batch"
+            return Problem(self.line_number, text, custom_id, None)
+        return None
+
+    def _take(self, key: tuple[str, str | None], model: str | None, out: list[Planned]) -> Planned:
+        shard = self._open.get(key)
+        if shard is None:
+            shard = self._open[key] = self._new(key, model, len(self._open))
+        for planned in reversed(out):
+            if planned.shard is shard:
+                return planned
+        out.append(Planned(shard, [], []))
+        return out[-1]
+
+    def _new(self, key: tuple[str, str | None], model: str | None, group: int) -> Shard:
+        self.shards.append(Shard(len(self.shards), key[0], model, group))
+        return self.shards[-1]
+
+    def _add_problems(self, problems: list[Problem]) -> None:
+        self.problem_count += len(problems)
+        self.problems.extend(problems[: max(0, MAX_SHOWN_PROBLEMS - len(self.problems))])

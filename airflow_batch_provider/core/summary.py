@@ -1,0 +1,58 @@
+"""What a run says at its end, and at the end of each round."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_batch_provider.core.journal import Journal, total
+from airflow_batch_provider.core.outcomes import Outcome
+
+
+def summary_of(journal: Journal, results: str, failures: str | None, now: float) -> dict[str, Any]:
+    """
+    The small dict that XCom gets and ``summary.json`` holds.
+
+    :param journal: The run.
+    :param results: Path of the results.
+    :param failures: Path of the requests that never succeeded, or None.
+    :param now: Epoch seconds.
+    """
+    counts, reasons = total(journal.pieces)
+    return {
+        "status": "completed",
+        "requests": journal.requests,
+        "outcomes": {outcome.value: counts.get(outcome, 0) for outcome in Outcome},
+        "reasons": dict(reasons.most_common(20)),
+        "usage": {
+            "input_tokens": sum(piece.input_tokens for piece in journal.pieces),
+            "output_tokens": sum(piece.output_tokens for piece in journal.pieces),
+        },
+        "rounds": journal.round + 1,
+        "batches": len(journal.pieces),
+        "batch_ids": [piece.batch_id for piece in journal.pieces],
+        "results": results,
+        "failures": failures,
+        "started_at": _iso(journal.started_at),
+        "ended_at": _iso(now),
+    }
+
+
+def round_line(journal: Journal, number: int) -> str:
+    """
+    Say how a round ended.
+
+    :param journal: The run.
+    :param number: The round.
+    """
+    pieces = journal.of_round(number)
+    counts, reasons = total(pieces)
+    parts = [f"{counts[outcome]:,} {outcome.value}" for outcome in Outcome if counts.get(outcome)]
+    if open_requests := sum(piece.open for piece in pieces):
+        parts.append(f"{open_requests:,} open")
+    why = ", ".join(f"{count:,}x {reason}" for reason, count in reasons.most_common(5))
+    return f"Round {number}: {', '.join(parts)}{f' ({why})' if why else ''}."
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")

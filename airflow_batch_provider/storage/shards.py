@@ -1,0 +1,197 @@
+"""The files of a run under ``_run/``: shards, positions of their requests, rows that came back, the journal."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from airflow_batch_provider.core.journal import Piece
+from airflow_batch_provider.exceptions import JournalUnreadableError
+from airflow_batch_provider.storage import paths
+
+WRITE_BYTES = 4 << 20
+
+
+class _Id(msgspec.Struct):
+    custom_id: str
+
+
+class RunFolder:
+    """
+    Names and moves the files of a run.
+
+    :param output: The run's output folder: local path or URL.
+    """
+
+    def __init__(self, output: str) -> None:
+        self.output = output.rstrip("/")
+
+    def path(self, *parts: str) -> str:
+        """
+        A file of the output folder.
+
+        :param parts: Folders and name.
+        """
+        return "/".join((self.output, *parts))
+
+    @property
+    def journal(self) -> str:
+        """Path of the journal."""
+        return self.path("_run", "journal.json")
+
+    def shard(self, piece: Piece) -> str:
+        """
+        Path of what a piece sends.
+
+        :param piece: The piece.
+        """
+        return self.path("_run", "shards", f"{piece.name}.jsonl")
+
+    def landed(self, piece: Piece) -> str:
+        """
+        Path of the rows that came back for a piece.
+
+        :param piece: The piece.
+        """
+        return self.path("_run", "landed", f"{piece.name}.jsonl")
+
+    def load_json(self, path: str) -> Any:
+        """
+        Read a JSON file.
+
+        :param path: The file.
+        :returns: Its content, or None when there is surely no such file.
+        :raises JournalUnreadableError: It is there, or may be, and cannot be read.
+        """
+        target = paths.as_path(path)
+        try:
+            with target.open("rb") as stream:
+                return json.loads(stream.read())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise JournalUnreadableError(
+                f"{path} cannot be read ({type(error).__name__}). It may tell of batches that are paid for, so nothing was "
+                "started. If it is damaged, look at the service's console before you remove it."
+            ) from error
+
+    def save_json(self, path: str, value: Any) -> None:
+        """
+        Write a JSON file, whole or not at all.
+
+        :param path: The file.
+        :param value: Plain JSON.
+        """
+        with paths.WholeFile(paths.as_path(path)) as stream:
+            stream.write(json.dumps(value, indent=1).encode())
+
+    def save_positions(self, path: str, positions: Sequence[int]) -> None:
+        """
+        Keep positions beside a file.
+
+        :param path: The file they belong to.
+        :param positions: Numbers.
+        """
+        with paths.WholeFile(paths.as_path(f"{path}.positions")) as stream:
+            stream.write(array("q", positions).tobytes())
+
+    def load_positions(self, path: str) -> array[int]:
+        """
+        Read positions back.
+
+        :param path: The file they belong to.
+        """
+        positions = array("q")
+        with paths.as_path(f"{path}.positions").open("rb") as stream:
+            positions.frombytes(stream.read())
+        return positions
+
+    def indices(self, piece: Piece) -> Sequence[int]:
+        """
+        Positions in the input of a piece's requests.
+
+        :param piece: The piece.
+        """
+        if piece.first_index is not None:
+            return range(piece.first_index, piece.first_index + piece.requests)
+        return self.load_positions(self.shard(piece))
+
+    def custom_ids(self, piece: Piece) -> list[str]:
+        """
+        The custom_ids of a piece's requests, in order.
+
+        :param piece: The piece.
+        """
+        decode = msgspec.json.Decoder(_Id).decode
+        return [decode(line).custom_id for lines in read_blocks(self.shard(piece)) for line in lines]
+
+    def requests_at(self, piece: Piece, positions: Sequence[int]) -> Iterator[bytes]:
+        """
+        Some requests of a piece.
+
+        :param piece: The piece.
+        :param positions: Their positions in it, ascending.
+        """
+        wanted = iter(positions)
+        following, number = next(wanted, None), 0
+        for lines in read_blocks(self.shard(piece)):
+            while following is not None and following < number + len(lines):
+                yield lines[following - number]
+                following = next(wanted, None)
+            number += len(lines)
+            if following is None:
+                return
+
+    def remove(self, paths_to_remove: Iterable[str]) -> None:
+        """
+        Remove files; those that are gone count.
+
+        :param paths_to_remove: The files.
+        """
+        for path in paths_to_remove:
+            with suppress(FileNotFoundError):
+                paths.as_path(path).unlink()
+
+
+def read_blocks(path: str) -> Iterator[list[bytes]]:
+    """
+    The lines of one of our own files, many at a time.
+
+    :param path: The file.
+    """
+    with paths.open_input(paths.as_path(path)) as stream:
+        yield from paths.read_line_blocks(stream, max_line_bytes=1 << 30)
+
+
+class BlockWriter:
+    """
+    Collects small writes into large ones: on object stores each write costs.
+
+    :param stream: An open file.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        """
+        Write, soon.
+
+        :param data: Bytes.
+        """
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size >= WRITE_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was collected."""
+        self._stream.write(b"".join(self._parts))
+        self._parts, self._size = [], 0

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pytest
+
+from airflow_batch_provider.core.progress import ProgressReporter, describe
+from airflow_batch_provider.core.status import BatchStatus
+from airflow_batch_provider.core.watching import Watch, WatchPolicy
+from tests.core.support import NOW, batch
+
+RUNNING = BatchStatus.IN_PROGRESS
+
+
+def watching(*ids: str) -> Watch:
+    return Watch(ids, started_at=NOW, deadline_at=NOW + 86_400, policy=WatchPolicy())
+
+
+def test_the_line_of_the_documentation() -> None:
+    """Statuses, requests done and failed, pace and rest of several batches in one line."""
+    watch = watching("a", "b", "c")
+    for seconds, first, second, failed in ((0, 0, 0, 0), (2_400, 20_587, 20_600, 13)):
+        watch.observe(batch("a", RUNNING, counts=(40_000, first, failed)), NOW + seconds)
+        watch.observe(batch("b", RUNNING, counts=(40_000, second, 0)), NOW + seconds)
+        watch.observe(batch("c", BatchStatus.VALIDATING, counts=(40_000, 0, 0)), NOW + seconds)
+
+    assert describe(watch, NOW + 2_400) == (
+        "2/3 running, 1/3 validating: 41,200 of 120,000 done, 13 failed, 1,030/min, about 77 min left."
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "raw", "line"),
+    [
+        (RUNNING, "in_progress", "Batch a is running."),
+        (BatchStatus.CANCELLING, "stopping", "Batch a is cancelling."),
+        (BatchStatus.COMPLETED, "Completed", "Batch a is completed."),
+        (BatchStatus.UNKNOWN, "Paused", 'Batch a is "Paused" (unknown to this provider, taken as running).'),
+        (BatchStatus.UNKNOWN, None, "Batch a is not telling its status."),
+    ],
+)
+def test_a_single_batch_is_named(status: BatchStatus, raw: str | None, line: str) -> None:
+    """An unknown status is shown as the service writes it, with what is made of it."""
+    watch = watching("a")
+    watch.observe(batch("a", status, raw_status=raw), NOW)
+
+    assert describe(watch, NOW) == line
+
+
+def test_batches_without_an_answer_are_counted() -> None:
+    """A wait that began in an outage does not look smaller than it is."""
+    watch = watching("a", "b")
+    watch.observe(batch("a"), NOW)
+
+    assert describe(watch, NOW) == "1/2 running, 1/2 not answered yet."
+    assert describe(watching("a"), NOW) == "1/1 not answered yet."
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(60, "about 60 s left"), (1_800, "about 30 min left"), (36_000, "about 10.0 h left"), (0.1, "about 1 s left")],
+)
+def test_the_rest_is_told_in_fitting_units(seconds: float, text: str) -> None:
+    """Seconds, minutes or hours, never zero."""
+    watch = watching("a")
+    watch.observe(batch("a", counts=(200, 0, 0)), NOW)
+    watch.observe(batch("a", counts=(200, 100, 0)), NOW + seconds)
+
+    assert text in describe(watch, NOW + seconds)
+
+
+def test_nothing_is_left_of_an_ended_batch() -> None:
+    """The last line has counts and pace, and no rest."""
+    watch = watching("a")
+    watch.observe(batch("a", counts=(100, 0, 0)), NOW)
+    watch.observe(batch("a", BatchStatus.EXPIRED, counts=(100, 50, 2)), NOW + 60)
+
+    assert describe(watch, NOW + 60) == "Batch a is expired: 52 of 100 done, 2 failed, 52/min."
+
+
+def test_a_line_is_said_once_per_change() -> None:
+    """Nobody reads the same line two hundred times; a changed count or status is news."""
+    watch = watching("a")
+    reporter = ProgressReporter(watch)
+    assert reporter.next_line(NOW) is None
+
+    watch.observe(batch("a", counts=(10, 0, 0)), NOW)
+    assert reporter.next_line(NOW) == "Batch a is running: 0 of 10 done, 0 failed."
+    watch.observe(batch("a", counts=(10, 0, 0)), NOW + 30)
+    assert reporter.next_line(NOW + 30) is None
+    watch.observe(batch("a", counts=(10, 1, 0)), NOW + 60)
+    assert reporter.next_line(NOW + 60) is not None
+    watch.observe(batch("a", BatchStatus.FINALIZING, counts=(10, 1, 0)), NOW + 90)
+    assert reporter.next_line(NOW + 90) is not None

@@ -25,11 +25,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from airflow_batch_provider.client import BatchClient
 from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.identity import KEY_FIELD, KeySearch, Search, can_be_adopted
+from airflow_batch_provider.core.options import OnUnknownSubmission
 from airflow_batch_provider.core.status import BatchStatus
 from airflow_batch_provider.exceptions import (
     ApiError,
@@ -42,7 +43,6 @@ from airflow_batch_provider.exceptions import (
 
 log = logging.getLogger(__name__)
 
-OnUnknownSubmission = Literal["fail", "resubmit"]
 MAX_SEARCHED_PAGES = 200
 
 

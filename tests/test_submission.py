@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from airflow_batch_provider.client.multipart import Upload
+from airflow_batch_provider.core.options import OnUnknownSubmission
 from airflow_batch_provider.exceptions import ApiStatusError, RateLimitError, SubmissionUnknownError
 from airflow_batch_provider.hooks.memory import NoMemory
 from airflow_batch_provider.sandbox import SandboxServer
-from airflow_batch_provider.submission import Memory, OnUnknownSubmission
+from airflow_batch_provider.submission import Memory
 from tests.fakes import FakeClock, Tripwire, WorkerCrash
 from tests.samples import jsonl, request
 from tests.submitting import KEY, Desk

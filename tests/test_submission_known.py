@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from airflow_batch_provider.exceptions import SubmissionUnknownError
@@ -141,6 +142,23 @@ def test_a_twin_that_cannot_be_cancelled_does_not_cost_the_winner(
     assert f"Batch {twin} could not be cancelled and may be billed too" in caplog.text
     again = submission(service, NoMemory(), is_first_try=False, earliest=service.clock() - 60).submit()
     assert again.id == oldest
+
+
+@pytest.mark.parametrize("is_first_try", [pytest.param(True, id="created"), pytest.param(False, id="known")])
+def test_a_look_for_twins_that_fails_does_not_cost_the_batch(
+    is_first_try: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A batch in hand is kept when the service cannot be asked about twins; the log tells it."""
+    service = FakeBatches()
+    memory = FakeMemory() if is_first_try else knowing(service.create())
+
+    def no_list(request: httpx.Request) -> httpx.Response:
+        is_list = request.method == "GET" and request.url.path.endswith("/batches")
+        return httpx.Response(503) if is_list else service(request)
+
+    found = submission(service, memory, handler=no_list, is_first_try=is_first_try).submit()
+    assert service.live() == [found.id]
+    assert f"Could not look for a twin of batch {found.id}" in caplog.text
 
 
 def test_a_list_that_lags_behind_does_not_hide_our_own_batch() -> None:

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from airflow_batch_provider import submission as module
+from airflow_batch_provider.core.options import OnUnknownSubmission
 from airflow_batch_provider.exceptions import ApiError, SubmissionUnknownError
 from airflow_batch_provider.hooks.memory import NoMemory
-from airflow_batch_provider.submission import OnUnknownSubmission
 from tests.fakes import FakeMemory
 from tests.submitting import KEY, FakeBatches, submission
 

@@ -23,8 +23,8 @@ from airflow_batch_provider.triggers.deferring import BACKSTOP_SECONDS
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_batch_provider.core.options import OnUnknownSubmission
     from airflow_batch_provider.runner import BatchRun, Waiting
-    from airflow_batch_provider.submission import OnUnknownSubmission
 
 
 class BatchInferenceOperator(BaseOperator):
@@ -126,7 +126,7 @@ class BatchInferenceOperator(BaseOperator):
 
                 raise gave_up_error(read.open_ids, read.reason)
             run = self._run(hook, context, is_new_attempt=False)
-            return self._go_on(hook, run, run.deadline_at, context)
+            return self._go_on(hook, run, run.saved_deadline, context)
 
     def on_kill(self) -> None:
         """Cancel the batches if a person marked the waiting task failed; a retry elsewhere still needs them."""
@@ -193,7 +193,8 @@ class BatchInferenceOperator(BaseOperator):
                 raise
 
     def _run(self, hook: BatchHook, context: Context, *, is_new_attempt: bool) -> BatchRun:
-        from airflow_batch_provider.runner import BatchRun, RunOptions
+        from airflow_batch_provider.core.options import RunOptions
+        from airflow_batch_provider.runner import BatchRun
 
         client = hook.get_conn()
         options = RunOptions(

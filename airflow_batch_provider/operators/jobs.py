@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_batch_provider.core.batches import Batch
-    from airflow_batch_provider.submission import OnUnknownSubmission
+    from airflow_batch_provider.core.options import OnUnknownSubmission
 
 _OWN_FIELDS = frozenset({"input_file_id", "endpoint", "completion_window", "metadata"})
 

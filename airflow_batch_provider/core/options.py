@@ -1,0 +1,36 @@
+"""What a run is asked to do, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from airflow_batch_provider.core.limits import BatchLimits
+
+OnUnknownSubmission = Literal["fail", "resubmit"]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """
+    What a run does; every field has the operator's default.
+
+    :param max_rounds: Passes over open requests, the first included.
+    :param max_active_batches: Batches at a time, or None.
+    """
+
+    input: str
+    output: str
+    endpoint: str | None = None
+    limits: BatchLimits = field(default_factory=BatchLimits)
+    completion_window: str = "24h"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    max_rounds: int = 2
+    max_active_batches: int | None = None
+    stall_after: float | None = None
+    on_changed_input: Literal["fail", "restart"] = "fail"
+    if_finished: Literal["reuse", "restart"] = "reuse"
+    on_unknown_submission: OnUnknownSubmission = "fail"
+    delete_remote_files: bool = True
+    keep_run_files: bool = False

@@ -1,0 +1,82 @@
+"""The end of a run: results in input order, what failed, the summary, and nothing left behind."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from airflow_batch_provider.assembly import write_failures, write_results
+from airflow_batch_provider.client import BatchClient
+from airflow_batch_provider.collection import delete_files
+from airflow_batch_provider.core.journal import Journal, total
+from airflow_batch_provider.core.options import RunOptions
+from airflow_batch_provider.core.outcomes import Outcome
+from airflow_batch_provider.core.summary import summary_of
+from airflow_batch_provider.exceptions import ApiError
+from airflow_batch_provider.storage.shards import RunFolder
+
+log = logging.getLogger(__name__)
+
+
+def finish(
+    client: BatchClient,
+    folder: RunFolder,
+    options: RunOptions,
+    journal: Journal,
+    save: Callable[[], None],
+    now: float,
+) -> dict[str, Any]:
+    """
+    Write everything, then tidy up. May be broken off anywhere and done again.
+
+    :param client: The service.
+    :param folder: The run's files.
+    :param options: What the run does.
+    :param journal: The run, all pieces landed; gets its summary.
+    :param save: Saves the journal.
+    :param now: Epoch seconds.
+    :returns: The summary.
+    """
+    results, failures = folder.path("results.jsonl"), folder.path("failures.jsonl")
+    rows = write_results(folder, journal.pieces, results)
+    counts, _ = total(journal.pieces)
+    if not rows == sum(counts.values()) == journal.requests:
+        raise RuntimeError(
+            f"{rows} rows and {sum(counts.values())} outcomes for {journal.requests} requests. Nothing was deleted. "
+            "Please report this as a bug."
+        )
+    failed = rows - counts[Outcome.SUCCEEDED]
+    if failed:
+        write_failures(folder, journal.pieces, results, failures)
+    else:
+        folder.remove([failures])
+    summary = summary_of(journal, results, failures if failed else None, now)
+    if options.delete_remote_files:
+        _delete_remote(client, journal, save)
+    folder.save_json(folder.path("summary.json"), summary)
+    journal.summary = summary
+    save()
+    if not options.keep_run_files:
+        _remove_run_files(folder, journal)
+    return summary
+
+
+def _delete_remote(client: BatchClient, journal: Journal, save: Callable[[], None]) -> None:
+    for piece in journal.pieces:
+        if piece.is_at_least("cleaned"):
+            continue
+        try:
+            delete_files(client, piece.file_ids)
+        except ApiError as error:
+            # The results are safe; files left at the service are untidy, not wrong.
+            log.warning("Files of shard %s could not be deleted at the service: %s", piece.name, error)
+            continue
+        piece.advance_to("cleaned")
+    save()
+
+
+def _remove_run_files(folder: RunFolder, journal: Journal) -> None:
+    for piece in journal.pieces:
+        shard, landed = folder.shard(piece), folder.landed(piece)
+        folder.remove([shard, f"{shard}.positions", landed, f"{landed}.positions"])

@@ -1,0 +1,152 @@
+"""The journal of a run at work: found or begun, compared, and saved only by the try that owns it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from airflow_batch_provider import planning
+from airflow_batch_provider.core.identity import TaskIdentity
+from airflow_batch_provider.core.journal import Journal
+from airflow_batch_provider.core.options import RunOptions
+from airflow_batch_provider.exceptions import ForeignJournalError, InputError, StaleJournalError, SupersededError
+from airflow_batch_provider.storage import sources
+from airflow_batch_provider.storage.shards import RunFolder
+
+log = logging.getLogger(__name__)
+
+
+class JournalKeeper:
+    """
+    Opens and saves the journal of one run.
+
+    :param folder: The run's files.
+    :param options: What the run does.
+    :param owner: The task instance.
+    :param attempt: Mark of this try.
+    :param is_new_attempt: True at the start of a try, False when a deferred try resumes.
+    :param clock: Epoch seconds.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        options: RunOptions,
+        *,
+        owner: TaskIdentity,
+        attempt: str,
+        is_new_attempt: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        self.deadline_at = 0.0
+        self._folder = folder
+        self._options = options
+        self._owner = owner
+        self._attempt = attempt
+        self._is_new_attempt = is_new_attempt
+        self._clock = clock
+
+    def saved_deadline(self) -> float:
+        """Until when this try waits, epoch seconds, as it noted when it began."""
+        data = self._folder.load_json(self._folder.journal) or {}
+        return float(data.get("deadline_at") or self._clock())
+
+    def open(self) -> Journal:
+        """
+        Find the journal, or plan the run and begin one.
+
+        :raises JournalError: It does not fit this task, its input, or this try.
+        :raises InputError: The input is wrong; nothing was sent.
+        """
+        data = self._folder.load_json(self._folder.journal)
+        if data is None:
+            return self._plan()
+        journal = Journal.from_dict(data, self._folder.journal)
+        self._check_owner(journal)
+        if not self._is_new_attempt:
+            return journal
+        if journal.summary is not None:
+            return self._plan() if self._options.if_finished == "restart" else journal
+        if self._has_changed(journal):
+            return self._with_changed_input()
+        log.info("The run goes on where an earlier try left it.")
+        self._take_over(journal)
+        return journal
+
+    def save(self, journal: Journal) -> None:
+        """
+        Save, unless a newer try has taken over.
+
+        :param journal: The journal.
+        :raises SupersededError: Another try owns the run now.
+        """
+        found = self._folder.load_json(self._folder.journal)
+        if found is None or found.get("attempt") != self._attempt:
+            raise self._superseded()
+        self._folder.save_json(self._folder.journal, journal.to_dict())
+
+    def _check_owner(self, journal: Journal) -> None:
+        if journal.owner_identity() != self._owner:
+            raise ForeignJournalError(
+                f"{self._folder.journal} belongs to {journal.owner_identity()}; this task is {self._owner}. Two tasks must "
+                "not share an output folder."
+            )
+        if journal.attempt != self._attempt and not self._is_new_attempt:
+            raise self._superseded()
+
+    def _superseded(self) -> SupersededError:
+        return SupersededError(
+            f"Another try of this task has taken over the run in {self._folder.journal}; this one stops. Nothing is lost."
+        )
+
+    def _with_changed_input(self) -> Journal:
+        if self._options.on_changed_input == "restart":
+            log.warning(
+                "The input has changed since the run was planned; it begins anew. Batches that run are left alone."
+            )
+            return self._plan()
+        raise StaleJournalError(
+            f"The input or its parameters have changed since {self._owner} planned its run in {self._folder.output}. "
+            'Nothing was sent. To run with the new input use on_changed_input="restart" (batches of the earlier plan are '
+            "billed all the same), or put the earlier input back to finish it."
+        )
+
+    def _has_changed(self, journal: Journal) -> bool:
+        try:
+            return self._fingerprint(sources.find_files(self._options.input)) != journal.fingerprint
+        except InputError:
+            log.warning("The input is gone; the run goes on with its own copy.")
+            return False
+
+    def _fingerprint(self, files: list[Any]) -> str:
+        limits = self._options.limits
+        return sources.fingerprint(files, [self._options.endpoint, limits.max_requests, limits.effective_bytes])
+
+    def _plan(self) -> Journal:
+        options = self._options
+        files = sources.find_files(options.input)
+        fingerprint = self._fingerprint(files)
+        pieces = planning.plan_input(files, self._folder, options.limits, options.endpoint)
+        journal = Journal(
+            owner=asdict(self._owner),
+            fingerprint=fingerprint,
+            started_at=self._clock(),
+            attempt=self._attempt,
+            requests=sum(piece.requests for piece in pieces),
+            bytes=sum(piece.bytes for piece in pieces),
+            pieces=pieces,
+        )
+        self._take_over(journal)
+        log.info(
+            "Plan: %s requests (%.1f MB, ~%.1fM tokens) in %d shards for %s. No problems found.",
+            f"{journal.requests:,}", journal.bytes / 1e6, journal.bytes / 4e6, len(pieces),
+            ", ".join(sorted({piece.endpoint for piece in pieces})),
+        )  # fmt: skip
+        return journal
+
+    def _take_over(self, journal: Journal) -> None:
+        journal.attempt, journal.deadline_at = self._attempt, self.deadline_at
+        self._folder.save_json(self._folder.journal, journal.to_dict())
+        self._is_new_attempt = False

@@ -1,0 +1,85 @@
+"""Sending one piece: upload its shard, create its batch once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from airflow_batch_provider.client import BatchClient
+from airflow_batch_provider.client.multipart import Upload
+from airflow_batch_provider.core.batches import Batch
+from airflow_batch_provider.core.identity import TaskIdentity, metadata_with_key
+from airflow_batch_provider.core.journal import Journal, Piece
+from airflow_batch_provider.core.options import RunOptions
+from airflow_batch_provider.storage import paths
+from airflow_batch_provider.storage.shards import RunFolder
+from airflow_batch_provider.submission import Submission
+
+
+def upload_shard(client: BatchClient, folder: RunFolder, owner: TaskIdentity, piece: Piece) -> str:
+    """
+    Upload a shard under a name that tells whose it is.
+
+    :param client: The service.
+    :param folder: The run's files.
+    :param owner: The task instance.
+    :param piece: The piece.
+    :returns: The file's id.
+    """
+    path = paths.as_path(folder.shard(piece))
+    name = f"{owner.key()}-{piece.name}.jsonl"
+    return client.upload_file(Upload(lambda: paths.open_input(path), piece.bytes, name)).id
+
+
+def create_once(
+    client: BatchClient,
+    options: RunOptions,
+    owner: TaskIdentity,
+    journal: Journal,
+    piece: Piece,
+    save: Callable[[], None],
+    clock: Callable[[], float],
+) -> Batch:
+    """
+    Create a piece's batch, or take that of an earlier try.
+
+    :param client: The service.
+    :param options: What the run does.
+    :param owner: The task instance.
+    :param journal: The run.
+    :param piece: The piece, uploaded.
+    :param save: Saves the journal.
+    :param clock: Epoch seconds.
+    """
+    key = owner.key(piece.round, piece.number, piece.input_file_id)
+    return Submission(
+        client=client,
+        memory=_PieceMemory(piece, save),
+        body={
+            "input_file_id": piece.input_file_id,
+            "endpoint": piece.endpoint,
+            "completion_window": options.completion_window,
+            "metadata": metadata_with_key(options.metadata, owner, key),
+        },
+        key=key,
+        # The journal notes the intent before the call: where there is none, nothing was created.
+        is_first_try=True,
+        earliest=journal.started_at,
+        on_unknown=options.on_unknown_submission,
+        clock=clock,
+    ).submit()
+
+
+class _PieceMemory:
+    """The submission's memory: a field of the piece, saved with the journal."""
+
+    def __init__(self, piece: Piece, save: Callable[[], None]) -> None:
+        self._piece = piece
+        self._save = save
+
+    def load(self) -> Mapping[str, Any] | None:
+        return self._piece.submission
+
+    def save(self, record: Mapping[str, Any]) -> None:
+        self._piece.submission = dict(record)
+        self._save()

@@ -56,7 +56,7 @@ def wait_for_batches(
         if line := reporter.next_line(clock()):
             log.info(line)
         if for_any and len(watch.open_ids()) < len(watch.batch_ids):
-            return list(watch.seen.values())
+            return [watch.seen[batch_id] for batch_id in watch.batch_ids if batch_id in watch.seen]
         decision = watch.decide(clock(), jitter=jitter())
         if not isinstance(decision, KeepWaiting):
             if failure := waiting_error(decision, watch.deadline_at, len(watch.batch_ids)):

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "demo-output"
 BIN = Path(sys.executable).parent
-DAG = "example_batch_bricks"
+DAG = "example_batch_inference"
 # Lines of our own tasks; Airflow's around them are in the log file.
 OURS = re.compile(
     r"^\S+ \[(info|warning|error)\s*\] (?P<text>.*?)\s+\[(airflow\.task\.operators\.)?airflow_batch_provider\."
@@ -52,7 +52,7 @@ def run_dag(url: str) -> int:
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "example_dags"),
         "AIRFLOW_CONN_BATCH_DEFAULT": json.dumps({"conn_type": "batch", "host": url, "password": "sk-demo-not-secret"}),
     }
-    print(f"Running example_dags/example_bricks.py through Airflow {version('apache-airflow')} (about half a minute)")
+    print(f"Running example_dags/example_inference.py through Airflow {version('apache-airflow')} (about half a minute)")
     with (OUTPUT / "airflow.log").open("w") as log:
         airflow = str(BIN / "airflow")
         subprocess.run([airflow, "db", "migrate"], env=environment, stdout=log, stderr=log, check=True)
@@ -68,16 +68,14 @@ def run_dag(url: str) -> int:
 
 def show_rows() -> None:
     """Print the first rows, each beside its request."""
-    requests = {}
-    for line in (OUTPUT / "requests.jsonl").read_text().splitlines():
-        request = json.loads(line)
-        requests[request["custom_id"]] = request["body"]["messages"][-1]["content"]
-    results = max(OUTPUT.glob("*_output.jsonl"), key=lambda path: path.stat().st_mtime)
-    print(f"\nResults: {results.relative_to(ROOT)}")
-    rows = [json.loads(line) for line in results.read_text().splitlines()]
-    for row in sorted(rows, key=lambda row: int(row["custom_id"].removeprefix("row-")))[:5]:
-        answer = row["response"]["body"]["choices"][0]["message"]["content"]
-        print(f'  {row["custom_id"]:<7}"{requests[row["custom_id"]]}" -> {answer}')
+    requests = (OUTPUT / "requests.jsonl").read_text().splitlines()
+    results = max(OUTPUT.glob("*/results.jsonl"), key=lambda path: path.stat().st_mtime)
+    print(f"\n{results.relative_to(ROOT)}:")
+    for line, request in zip(results.read_text().splitlines()[:5], requests, strict=False):
+        row, prompt = json.loads(line), json.loads(request)["body"]["messages"][-1]["content"]
+        answer = row["response"]["choices"][0]["message"]["content"]
+        quoted = f'"{prompt}"'
+        print(f"  {row['custom_id']:<7}{quoted:<47} -> {answer}")
     print('\nNext: README, "Your own data": point the connection at your gateway or service.')
 
 

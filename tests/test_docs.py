@@ -26,7 +26,7 @@ def own_parameters(cls: type) -> list[str]:
 @pytest.mark.parametrize("cls", PUBLIC, ids=lambda cls: cls.__name__)
 def test_every_parameter_is_in_the_guide(cls: type) -> None:
     """Each operator has a section in the guide that names all its parameters."""
-    guide = (DOCS / "bricks.md").read_text()
+    guide = "".join((DOCS / page).read_text() for page in ("bricks.md", "inference.md"))
     (section,) = [part for part in re.split(r"^## ", guide, flags=re.M) if cls.__name__ in part.split("\n")[0]]
 
     missing = [name for name in own_parameters(cls) if not re.search(rf"\b{name}\b", section + guide.split("## ")[0])]
@@ -49,12 +49,13 @@ def test_connection_table_is_current() -> None:
     assert docs_tables.with_table(text) == text
 
 
-def test_guide_snippet_is_the_example() -> None:
+@pytest.mark.parametrize("name", ["bricks", "inference"])
+def test_guide_snippet_is_the_example(name: str) -> None:
     """The guide shows the lines of the example DAG between its markers."""
-    example = (ROOT / "example_dags" / "example_bricks.py").read_text()
-    snippet = inspect.cleandoc(example.split("# [START howto_bricks]")[1].split("# [END howto_bricks]")[0])
+    example = (ROOT / "example_dags" / f"example_{name}.py").read_text()
+    snippet = inspect.cleandoc(example.split(f"# [START howto_{name}]")[1].split(f"# [END howto_{name}]")[0])
 
-    assert snippet.split("\n\n")[0] in (DOCS / "bricks.md").read_text()
+    assert snippet.split("\n\n")[0] in (DOCS / f"{name}.md").read_text()
 
 
 @pytest.mark.parametrize("page", [*DOCS.glob("*.md"), ROOT / "README.md"], ids=lambda page: page.name)

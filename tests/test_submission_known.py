@@ -176,7 +176,6 @@ def test_a_list_that_lags_behind_does_not_hide_our_own_batch() -> None:
     assert service.live() == [found.id]
 
 
-@pytest.mark.xfail(strict=True, reason="core/identity.py breaks ties by id, not by the list's order")
 def test_a_twin_that_is_made_in_the_same_second_is_settled_the_same_way_by_both() -> None:
     """Times in whole seconds do not tell who was first; the list's order does."""
     service = FakeBatches(seconds_per_create=0)

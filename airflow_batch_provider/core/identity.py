@@ -140,7 +140,10 @@ class KeySearch:
         :param has_seen_all: True when the list was read to its end.
         """
         complete = has_seen_all or self._is_past_window()
-        oldest_first = sorted(self._found.values(), key=lambda b: (b.created_at is None, b.created_at or 0, b.id))
+        found = list(self._found.values())
+        if self._is_newest_first:
+            found.reverse()  # times are whole seconds; among equal ones the list's own order says who was first
+        oldest_first = sorted(found, key=lambda batch: (batch.created_at is None, batch.created_at or 0))
         # A service that never tells metadata (Bedrock, Vertex behind a gateway) cannot say that a key is absent.
         return Search(tuple(oldest_first), complete and (self._told_any or not self._took_any))
 

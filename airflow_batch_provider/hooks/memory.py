@@ -74,9 +74,14 @@ def started_at(context: Any) -> float:
     """
     Return epoch seconds before which no try of the task instance can have run.
 
+    A clear sets the run's start date anew, so it counts only for runs that were never cleared.
+
     :param context: The task's context.
     """
     run = context.get("dag_run")
-    moment = getattr(run, "start_date", None) or getattr(run, "run_after", None)
+    names = ["run_after", "data_interval_end", "logical_date", "start_date"]
+    if not getattr(run, "clear_number", 1):
+        names.insert(0, "start_date")
+    moment = next((value for name in names if (value := getattr(run, name, None)) is not None), None)
     # A day back when Airflow does not say: as long as the longest completion window.
     return float(moment.timestamp()) if moment is not None else time.time() - 86_400

@@ -80,3 +80,4 @@ def _remove_run_files(folder: RunFolder, journal: Journal) -> None:
     for piece in journal.pieces:
         shard, landed = folder.shard(piece), folder.landed(piece)
         folder.remove([shard, f"{shard}.positions", landed, f"{landed}.positions"])
+    folder.remove_empty_folders()

@@ -11,6 +11,7 @@ from airflow_batch_provider import planning
 from airflow_batch_provider.core.identity import TaskIdentity
 from airflow_batch_provider.core.journal import Journal
 from airflow_batch_provider.core.options import RunOptions
+from airflow_batch_provider.core.summary import counted, short_number
 from airflow_batch_provider.exceptions import ForeignJournalError, InputError, StaleJournalError, SupersededError
 from airflow_batch_provider.storage import sources
 from airflow_batch_provider.storage.shards import RunFolder
@@ -140,8 +141,8 @@ class JournalKeeper:
         )
         self._take_over(journal)
         log.info(
-            "Plan: %s requests (%.1f MB, ~%.1fM tokens) in %d shards for %s. No problems found.",
-            f"{journal.requests:,}", journal.bytes / 1e6, journal.bytes / 4e6, len(pieces),
+            "Plan: %s requests (%.1f MB, ~%s tokens) in %s for %s. No problems found.",
+            f"{journal.requests:,}", journal.bytes / 1e6, short_number(journal.bytes / 4), counted(len(pieces), "shard"),
             ", ".join(sorted({piece.endpoint for piece in pieces})),
         )  # fmt: skip
         return journal

@@ -54,5 +54,27 @@ def round_line(journal: Journal, number: int) -> str:
     return f"Round {number}: {', '.join(parts)}{f' ({why})' if why else ''}."
 
 
+def counted(number: int, noun: str) -> str:
+    """
+    A number with its noun: "1 shard", "2,000 shards".
+
+    :param number: How many.
+    :param noun: Of what, in the singular; the plural has an s (and batch an es).
+    """
+    plural = noun + ("es" if noun.endswith("ch") else "s")
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def short_number(number: float) -> str:
+    """
+    A rough number: "850", "12k", "21.3M".
+
+    :param number: The number.
+    """
+    if number < 1000:
+        return f"{number:.0f}"
+    return f"{number / 1e3:.0f}k" if number < 1e6 else f"{number / 1e6:.1f}M"
+
+
 def _iso(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")

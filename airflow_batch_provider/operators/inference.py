@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_batch_provider.core.events import WaitEvent
+from airflow_batch_provider.core.summary import counted
 from airflow_batch_provider.core.verdict import check_fail_on_share, verdict
 from airflow_batch_provider.core.watching import DEFAULT_POLL_SECONDS, Watch, WatchPolicy
 from airflow_batch_provider.exceptions import ApiError, BatchTimeoutError
@@ -163,7 +164,9 @@ class BatchInferenceOperator(BaseOperator):
     def _defer(self, step: Waiting, deadline_at: float) -> None:
         until = time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(deadline_at))
         self.log.info(
-            "Waiting for %d batches; deadline %s. Nothing holds a worker meanwhile.", len(step.batch_ids), until
+            "Waiting for %s; deadline %s. Nothing holds a worker meanwhile.",
+            counted(len(step.batch_ids), "batch"),
+            until,
         )
         wake_at = min(deadline_at, step.look_again_at or deadline_at)
         trigger = BatchTrigger(

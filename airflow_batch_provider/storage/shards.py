@@ -157,6 +157,14 @@ class RunFolder:
             with suppress(FileNotFoundError):
                 paths.as_path(path).unlink()
 
+    def remove_empty_folders(self) -> None:
+        """Remove the folders of shards and rows where folders exist, which is on local disk."""
+        for name in ("shards", "landed"):
+            local = paths.local_path(paths.as_path(self.path("_run", name)))
+            if local is not None:
+                with suppress(OSError):
+                    local.rmdir()
+
 
 def read_blocks(path: str) -> Iterator[list[bytes]]:
     """

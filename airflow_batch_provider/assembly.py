@@ -11,6 +11,7 @@ from airflow_batch_provider.storage import paths
 from airflow_batch_provider.storage.shards import BlockWriter, RunFolder, read_blocks
 
 _PREFIX = len(b'{"index":')
+_OUTCOME = b',"outcome":"'
 
 
 def write_results(folder: RunFolder, pieces: list[Piece], path: str) -> int:
@@ -91,7 +92,8 @@ def _requests(folder: RunFolder, group: list[Piece]) -> Iterator[tuple[int, byte
 def _failed_indices(results: str) -> Iterator[int]:
     for rows in read_blocks(results):
         for row in rows:
-            if b'"outcome":"succeeded"' not in row[:2048]:
+            # Quotes inside the custom_id are escaped, so that the first of these is the row's own field.
+            if not row.startswith(b'succeeded"', row.index(_OUTCOME) + len(_OUTCOME)):
                 yield _index(row)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from airflow_batch_provider.assembly import write_failures, write_results
@@ -17,6 +18,8 @@ from airflow_batch_provider.exceptions import ApiError
 from airflow_batch_provider.storage.shards import RunFolder
 
 log = logging.getLogger(__name__)
+
+MAX_SEARCHED_FILES = 1000
 
 
 def finish(
@@ -74,6 +77,19 @@ def _delete_remote(client: BatchClient, journal: Journal, save: Callable[[], Non
             continue
         piece.advance_to("cleaned")
     save()
+    _delete_lost_uploads(client, journal)
+
+
+def _delete_lost_uploads(client: BatchClient, journal: Journal) -> None:
+    """Uploads whose answer never came are known by their names only."""
+    mark = f"{journal.owner_identity().key()}-"
+    try:
+        newest = islice(client.list_files(purpose="batch"), MAX_SEARCHED_FILES)
+        # All are found before the first is deleted: it may be the cursor of the next page.
+        lost = [file.id for file in newest if (file.filename or "").startswith(mark)]
+        delete_files(client, lost)
+    except ApiError as error:
+        log.info("Nobody looked for lost uploads at the service: %s", error)
 
 
 def _remove_run_files(folder: RunFolder, journal: Journal) -> None:

@@ -12,7 +12,13 @@ from airflow_batch_provider.core.identity import TaskIdentity
 from airflow_batch_provider.core.journal import Journal
 from airflow_batch_provider.core.options import RunOptions
 from airflow_batch_provider.core.summary import counted, short_number
-from airflow_batch_provider.exceptions import ForeignJournalError, InputError, StaleJournalError, SupersededError
+from airflow_batch_provider.exceptions import (
+    ForeignJournalError,
+    InputError,
+    JournalUnreadableError,
+    StaleJournalError,
+    SupersededError,
+)
 from airflow_batch_provider.storage import sources
 from airflow_batch_provider.storage.shards import RunFolder
 
@@ -62,6 +68,11 @@ class JournalKeeper:
         :raises InputError: The input is wrong; nothing was sent.
         """
         data = self._folder.load_json(self._folder.journal)
+        if data is None and not self._is_new_attempt:
+            raise JournalUnreadableError(
+                f"{self._folder.journal} was there when this run began to wait, and is gone. It told of batches that are paid "
+                "for, so nothing was started. Look at the service's console; clearing the task begins a new run."
+            )
         if data is None:
             return self._plan()
         journal = Journal.from_dict(data, self._folder.journal)

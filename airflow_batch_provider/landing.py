@@ -54,6 +54,7 @@ def land(client: BatchClient, folder: RunFolder, piece: Piece, batch: Batch, *, 
     folder.save_positions(folder.landed(piece), joiner.open_positions)
     tally = joiner.tally
     piece.counts, piece.reasons, piece.open = dict(tally.counts), dict(tally.reasons), tally.open
+    piece.final_reasons = dict(tally.final_reasons)
     piece.input_tokens, piece.output_tokens = tally.input_tokens, tally.output_tokens
     piece.status = batch.status.value
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 import tempfile
+import zlib
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Self
 
+import msgspec
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.core.limits import BatchLimits
-from airflow_batch_provider.core.requests import MAX_SHOWN_PROBLEMS, Problem, input_error
+from airflow_batch_provider.core.requests import MAX_SHOWN_PROBLEMS, Problem, clean_line, input_error, shorten
 from airflow_batch_provider.core.sharding import Shard, ShardPlanner
 from airflow_batch_provider.exceptions import InputError
 from airflow_batch_provider.storage import paths, sources
@@ -49,8 +53,8 @@ def plan_input(
             lines_read += planner.line_number
         problems, count = planner.problems, planner.problem_count
         if repeated := duplicates.find():
-            found = _name_duplicates(files, repeated)
-            problems, count = (problems + found)[:MAX_SHOWN_PROBLEMS], count + len(found)
+            found, found_count = _name_duplicates(files, repeated)
+            problems, count = (problems + found)[:MAX_SHOWN_PROBLEMS], count + found_count
         if not count and not planner.requests:
             problems, count = [Problem(0, "no requests in it")], 1
         if count:
@@ -94,7 +98,7 @@ def _write_again(planner: ShardPlanner, writer: ShardWriter, block: list[bytes],
 
 class ShardWriter:
     """
-    Writes shard files while they are planned; on an error none of the open ones appears.
+    Writes shard files while they are planned; on an error none is left, unless a journal may count on them.
 
     :param folder: Where they go.
     :param number: The round.
@@ -113,6 +117,10 @@ class ShardWriter:
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         for group in list(self._open):
             self._close(group, failed=kind is not None)
+        # With a journal there is a plan, perhaps of another try at the same time: its files have the same names.
+        if kind is not None and issubclass(kind, Exception) and not paths.as_path(self._folder.journal).exists():
+            shards = [self._folder.shard(piece) for piece in self._pieces]
+            self._folder.remove([*shards, *(f"{shard}.positions" for shard in shards)])
 
     def write(self, shard: Shard, lines: list[bytes], indices: list[int]) -> None:
         """
@@ -167,8 +175,8 @@ class ShardWriter:
             error = InputError("not used")
             stack.__exit__(type(error), error, None)
             return
-        writer.flush()
-        stack.close()
+        with stack:
+            writer.flush()
         positions = self._positions[piece.number]
         if positions is not None:
             self._folder.save_positions(self._folder.shard(piece), positions)
@@ -176,11 +184,17 @@ class ShardWriter:
 
 
 def _blocks(stream: IO[bytes], path: ObjectStoragePath, limits: BatchLimits) -> Iterable[list[bytes]]:
+    number = 1
     try:
-        yield from paths.read_line_blocks(stream, max_line_bytes=limits.max_bytes)
-    except (EOFError, OSError) as error:
-        if not path.name.endswith(".gz"):
-            raise
+        for lines in paths.read_line_blocks(stream, max_line_bytes=limits.max_bytes):
+            yield lines
+            number += len(lines)
+    except InputError as error:
+        raise InputError(
+            f"Line {number:,} of {path} is longer than {limits.max_bytes:,} bytes, the most the service takes in a whole "
+            "batch; nothing was sent. Is the file JSON lines?"
+        ) from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path} is not a whole gzip file ({error}); nothing was sent.") from error
 
 
@@ -188,28 +202,46 @@ def _in_file(name: str, problem: Problem) -> Problem:
     return problem._replace(text=f"{problem.text} (in {name})")
 
 
-def _name_duplicates(files: Sequence[ObjectStoragePath], repeated: set[int]) -> list[Problem]:
-    """Read the input again for the ids behind the hashes, with both lines."""
-    import msgspec
-
-    first: dict[str, str] = {}
+def _name_duplicates(files: Sequence[ObjectStoragePath], repeated: set[int]) -> tuple[list[Problem], int]:
+    """Read the input again for the ids behind the hashes: the first problems, with both lines, and how many there are."""
+    first: dict[str, tuple[int, str]] = {}
+    twice: set[str] = set()
     problems: list[Problem] = []
+    count = 0
     for path in files:
-        number = 0
-        with sources.open_lines(path) as stream:
-            for lines in paths.read_line_blocks(stream, max_line_bytes=1 << 30):
-                for line in lines:
-                    number += 1
-                    try:
-                        custom_id = msgspec.json.decode(line)["custom_id"]
-                    except (msgspec.DecodeError, KeyError, TypeError):
-                        continue
-                    if not isinstance(custom_id, str) or hash(custom_id) not in repeated:
-                        continue
-                    place = f"line {number}" if len(files) == 1 else f"line {number} of {path.name}"
-                    if custom_id in first:
-                        text = f'custom_id "{custom_id[:64]}" was already used in {first[custom_id]}'
-                        problems.append(Problem(number, text, custom_id, "custom_id"))
-                    else:
-                        first[custom_id] = place
-    return problems
+        for number, custom_id in _custom_ids(path):
+            if hash(custom_id) not in repeated:
+                continue
+            if custom_id not in first:
+                first[custom_id] = (number, f"line {number}" if len(files) == 1 else f"line {number} of {path.name}")
+                continue
+            twice.add(custom_id)
+            count += 1
+            if len(problems) < MAX_SHOWN_PROBLEMS:
+                text = f'custom_id "{shorten(custom_id)}" was already used in {first[custom_id][1]}'
+                problem = Problem(number, text, custom_id, "custom_id")
+                problems.append(problem if len(files) == 1 else _in_file(path.name, problem))
+    for custom_id, (number, place) in first.items():
+        # Given once by the user and once by the planner; any other single one only shares its hash with another.
+        if custom_id not in twice and re.fullmatch(r"request-\d{8,}", custom_id):
+            count += 1
+            text = (
+                f'custom_id "{custom_id}" ({place}) is what a request without one gets; give all requests one, or none'
+            )
+            problems.append(Problem(number, text, custom_id, "custom_id"))
+    return problems[:MAX_SHOWN_PROBLEMS], count
+
+
+class _Id(msgspec.Struct):
+    custom_id: str
+
+
+def _custom_ids(path: ObjectStoragePath) -> Iterable[tuple[int, str]]:
+    decode = msgspec.json.Decoder(_Id).decode
+    number = 0
+    with sources.open_lines(path) as stream:
+        for lines in paths.read_line_blocks(stream, max_line_bytes=1 << 30):
+            for line in lines:
+                number += 1
+                with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    yield number, decode(clean_line(line, is_first=number == 1)).custom_id

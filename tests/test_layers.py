@@ -18,7 +18,8 @@ FOLDER = Path(airflow_batch_provider.__file__).parent
 BASE = {"exceptions", "core"}
 STEPS = {"intake", "submission", "waiting", "collection"}
 RUN_PARTS = {"planning", "landing", "assembly"}
-BELOW_HOOKS = BASE | {"client", "storage", "runner"} | STEPS | RUN_PARTS
+RUN_STAGES = {"keeping", "sending", "finishing"}
+BELOW_HOOKS = BASE | {"client", "storage", "runner"} | STEPS | RUN_PARTS | RUN_STAGES
 BELOW_OPERATORS = BELOW_HOOKS | {"hooks", "triggers"}
 ALLOWED: dict[str, set[str]] = {
     "": {"provider_info"},
@@ -28,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "storage": BASE,
     **{step: BASE | {"client", "storage"} for step in STEPS},
     **{part: BASE | {"client", "storage"} | STEPS for part in RUN_PARTS},
+    **{stage: BASE | {"client", "storage"} | STEPS | RUN_PARTS for stage in RUN_STAGES},
     "runner": BELOW_HOOKS,
     "provider_info": {"core"},
     "links": set(),

@@ -21,6 +21,7 @@ class Tally:
 
     :param counts: Requests by outcome, those that go again left out; with ``open`` they add up to all requests.
     :param reasons: Why requests failed, and how often.
+    :param final_reasons: The same without those that go again.
     :param open: Requests that go again in the next round.
     :param duplicates: Further lines for a request that had its answer.
     :param strangers: Lines for nobody.
@@ -28,6 +29,7 @@ class Tally:
 
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    final_reasons: Counter[str] = field(default_factory=Counter)
     open: int = 0
     duplicates: int = 0
     strangers: int = 0
@@ -95,7 +97,7 @@ class RowJoiner:
                 usage = known.usage
                 position = find(row.custom_id)
                 is_plain = 200 <= response.status_code < 300
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 is_plain = False
             if not is_plain or position is None or usage is None or has_success[position]:
                 if line and not line.isspace():
@@ -136,6 +138,7 @@ class RowJoiner:
                 self.open_positions.append(position)
             else:
                 self.tally.counts[answer.outcome] += 1
+                self.tally.final_reasons[answer.reason] += 1
             yield position, self._row(position, answer)
         total = sum(self.tally.counts.values()) + self.tally.open
         if total != len(self._ids):

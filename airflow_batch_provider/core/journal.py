@@ -40,6 +40,7 @@ class Piece:
     :param file_ids: Files at the service that are ours to delete.
     :param status: Status the batch ended with.
     :param counts: Requests by outcome, those that go again left out.
+    :param reasons: Why requests did not succeed; ``final_reasons`` leaves out those that go again.
     :param open: Requests that go again.
     :param seen: Status and count when the batch was last looked at, and ``changed_at`` when they last changed.
     :param cancelled_at: Epoch seconds when the batch was cancelled for standing still.
@@ -59,6 +60,7 @@ class Piece:
     status: str | None = None
     counts: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
+    final_reasons: dict[str, int] = field(default_factory=dict)
     open: int = 0
     input_tokens: int = 0
     output_tokens: int = 0

@@ -100,7 +100,7 @@ def read_answer(line: bytes) -> Answer:
                 usage.prompt_tokens or usage.input_tokens, usage.completion_tokens or usage.output_tokens,
                 known.model, "",
             )  # fmt: skip
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     return _read_odd(line)
 
@@ -214,12 +214,19 @@ def _code(error: Any) -> str | None:
 def _to_int(value: Any) -> int | None:
     try:
         return None if isinstance(value, bool) else int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
 def _encode(value: Any) -> bytes:
-    return NULL if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    if value is None:
+        return NULL
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except ValueError:
+        # NaN and infinite numbers are no JSON: null stands for them. Half a surrogate pair is written as an escape.
+        finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
+        return json.dumps(finite, separators=(",", ":")).encode()
 
 
 _NO_USAGE = _Usage()

@@ -236,7 +236,9 @@ def _field_fault(data: dict[str, Any], name: str) -> str | None:
     if name not in data:
         return f'"{name}" is missing'
     if name == "body":
-        return None if isinstance(data[name], dict) else '"body" is not a JSON object'
+        if not isinstance(data[name], dict):
+            return '"body" is not a JSON object'
+        return None if isinstance(data[name].get("model"), str | None) else '"model" in "body" is not a string'
     return None if isinstance(data[name], str) else f'"{name}" is not a string'
 
 

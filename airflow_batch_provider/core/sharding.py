@@ -30,7 +30,7 @@ class _Request(msgspec.Struct):
     url: str
     method: str
     body: _Body
-    custom_id: str = ""
+    custom_id: str | msgspec.UnsetType = msgspec.UNSET
 
 
 _decode = msgspec.json.Decoder(_Request).decode
@@ -109,14 +109,16 @@ class ShardPlanner:
                 if not line:
                     continue
             try:
+                if not line.isascii():
+                    line.decode()  # skipping the body's fields does not check their UTF-8
                 request = _decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 self._add_problems(diagnose(line, self.line_number, needs_id=False))
                 continue
             custom_id, size = request.custom_id, len(line)
-            if not custom_id:
+            if custom_id is msgspec.UNSET:
                 custom_id = f"request-{self.requests:08d}"
-                line = b'{"custom_id":"%b",%b' % (custom_id.encode(), line[1:])  # noqa: PLW2901
+                line = b'{"custom_id":"%b",%b' % (custom_id.encode(), line.lstrip()[1:])  # noqa: PLW2901
                 size = len(line)
             if problem := self._problem(request, custom_id, size):
                 self._add_problems([problem])
@@ -138,6 +140,10 @@ class ShardPlanner:
         return out
 
     def _problem(self, request: _Request, custom_id: str, size: int) -> Problem | None:
+        if not custom_id:
+            return Problem(self.line_number, '"custom_id" is empty', None, "custom_id")
+        if not request.url:
+            return Problem(self.line_number, '"url" is empty', custom_id, "url")
         if request.method != "POST":
             text = f'"method" is "{shorten(request.method)}" but must be "POST"'
             return Problem(self.line_number, text, custom_id, "method")

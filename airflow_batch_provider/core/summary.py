@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +19,10 @@ def summary_of(journal: Journal, results: str, failures: str | None, now: float)
     :param failures: Path of the requests that never succeeded, or None.
     :param now: Epoch seconds.
     """
-    counts, reasons = total(journal.pieces)
+    counts, _ = total(journal.pieces)
+    reasons: Counter[str] = Counter()
+    for piece in journal.pieces:
+        reasons.update(piece.final_reasons)
     return {
         "status": "completed",
         "requests": journal.requests,

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_batch_provider.core.batches import Batch, RemoteFile
@@ -64,6 +63,8 @@ class BatchHook(BaseHook):
 
         :param max_retries: Overrides the connection's number of retries.
         """
+        from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+
         from airflow_batch_provider.client import AsyncBatchClient
 
         connection = await get_async_connection(self.conn_id, self)

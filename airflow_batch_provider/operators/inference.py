@@ -18,7 +18,6 @@ from airflow_batch_provider.hooks.batch import BatchHook, open_hook
 from airflow_batch_provider.hooks.boundary import airflow_boundary
 from airflow_batch_provider.hooks.killed import is_killed
 from airflow_batch_provider.hooks.memory import identity_of
-from airflow_batch_provider.triggers.batch import BatchTrigger
 from airflow_batch_provider.triggers.deferring import BACKSTOP_SECONDS
 
 if TYPE_CHECKING:
@@ -162,6 +161,8 @@ class BatchInferenceOperator(BaseOperator):
             self._wait_here(hook, step, deadline_at)
 
     def _defer(self, step: Waiting, deadline_at: float) -> None:
+        from airflow_batch_provider.triggers.batch import BatchTrigger
+
         until = time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(deadline_at))
         self.log.info(
             "Waiting for %s; deadline %s. Nothing holds a worker meanwhile.",

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from array import array
-from bisect import bisect_left
-from collections.abc import Iterable
-from itertools import islice, pairwise
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 RUN_NUMBERS = 1 << 17
 BUCKETS = 64
-# hash() gives 64-bit numbers with a sign.
-_BOUNDS = [-(1 << 63) + bucket * ((1 << 64) // BUCKETS) for bucket in range(BUCKETS)]
 MAX_FOUND = 1000
 
 
@@ -20,7 +16,7 @@ class DuplicateFinder:
     """
     Takes numbers, a few or many millions, and tells which came twice.
 
-    Numbers are kept in sorted runs; beyond the first run they go to bucket files, of which one at a time is read back.
+    Beyond the first run, numbers go to bucket files by their last bits; one file at a time is read back.
 
     :param folder: A local folder for the bucket files.
     """
@@ -43,7 +39,7 @@ class DuplicateFinder:
     def find(self) -> set[int]:
         """Return numbers that came more than once, a thousand of them at most."""
         if not self._has_spilled:
-            return _repeated(sorted(self._run))
+            return set(islice(_repeated(self._run), MAX_FOUND))
         self._spill()
         found: set[int] = set()
         for bucket in range(BUCKETS):
@@ -51,25 +47,26 @@ class DuplicateFinder:
             if path.exists() and len(found) < MAX_FOUND:
                 numbers = array("q")
                 numbers.frombytes(path.read_bytes())
-                found |= _repeated(sorted(numbers))
+                found |= _repeated(numbers)
         return set(islice(found, MAX_FOUND))
 
     def _spill(self) -> None:
-        run, self._run, self._has_spilled = sorted(self._run), [], True
-        start = 0
-        for bucket in range(BUCKETS):
-            end = bisect_left(run, _BOUNDS[bucket + 1]) if bucket + 1 < BUCKETS else len(run)
-            if end > start:
+        run, self._run, self._has_spilled = self._run, [], True
+        buckets: list[list[int]] = [[] for _ in range(BUCKETS)]
+        for number in run:
+            buckets[number % BUCKETS].append(number)
+        for bucket, numbers in enumerate(buckets):
+            if numbers:
                 with self._path(bucket).open("ab") as file:
-                    array("q", run[start:end]).tofile(file)
-            start = end
+                    array("q", numbers).tofile(file)
 
     def _path(self, bucket: int) -> Path:
         return self._folder / f"hashes-{bucket:02d}"
 
 
-def _repeated(numbers: list[int]) -> set[int]:
+def _repeated(numbers: Sequence[int]) -> set[int]:
     # The usual answer, none, is found without a Python loop.
-    if not any(map(operator.eq, numbers, islice(numbers, 1, None))):
+    seen: set[int] = set(numbers)
+    if len(seen) == len(numbers):
         return set()
-    return {number for number, following in pairwise(numbers) if number == following}
+    return {number for number in numbers if number not in seen or seen.remove(number)}

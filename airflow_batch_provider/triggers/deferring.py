@@ -12,7 +12,6 @@ from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.events import WaitEvent
 from airflow_batch_provider.exceptions import ApiError, JobError
 from airflow_batch_provider.hooks.batch import BatchHook
-from airflow_batch_provider.triggers.batch import BatchTrigger
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +61,9 @@ class Wait:
 
         :param task: The operator or sensor.
         """
+        # Here, because Airflow's trigger base costs every DAG file that only names an operator.
+        from airflow_batch_provider.triggers.batch import BatchTrigger
+
         noun = f"batch {self.batch_ids[0]}" if len(self.batch_ids) == 1 else f"{len(self.batch_ids)} batches"
         until = time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(self.deadline_at))
         task.log.info("Waiting for %s; deadline %s. Nothing holds a worker meanwhile.", noun, until)

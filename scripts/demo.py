@@ -52,7 +52,9 @@ def run_dag(url: str) -> int:
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "example_dags"),
         "AIRFLOW_CONN_BATCH_DEFAULT": json.dumps({"conn_type": "batch", "host": url, "password": "sk-demo-not-secret"}),
     }
-    print(f"Running example_dags/example_inference.py through Airflow {version('apache-airflow')} (about half a minute)")
+    print(
+        f"Running example_dags/example_inference.py through Airflow {version('apache-airflow')} (about half a minute)"
+    )
     with (OUTPUT / "airflow.log").open("w") as log:
         airflow = str(BIN / "airflow")
         subprocess.run([airflow, "db", "migrate"], env=environment, stdout=log, stderr=log, check=True)

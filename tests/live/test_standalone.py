@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from airflow_batch_provider.client import BatchClient, ServiceSettings
 from airflow_batch_provider.sandbox import SandboxServer
 from tests.live.airflow import Airflow, connection, standalone, wait_until
-from tests.samples import create_batch
+from tests.samples import create_batch, jsonl, request
 
 DAG = "live_waits"
 CONSOLE = "https://console.example/{batch_id}"
@@ -33,7 +34,9 @@ def airflow(service: SandboxServer, tmp_path_factory: pytest.TempPathFactory) ->
     for path in [*(root.parent.parent / "example_dags").glob("*.py"), *(root / "dags").glob("*.py")]:
         (dags / path.name).write_text(path.read_text())
     home = tmp_path_factory.mktemp("airflow")
-    with standalone(home, dags, AIRFLOW_CONN_BATCH_DEFAULT=connection(service.url, console_url=CONSOLE)) as started:
+    with standalone(
+        home, dags, AIRFLOW_CONN_BATCH_DEFAULT=connection(service.url, console_url=CONSOLE, max_batch_requests=100)
+    ) as started:
         yield started
 
 
@@ -123,3 +126,48 @@ def test_cleared_task_takes_its_batch_again(
     assert airflow.xcom(DAG, run_id, task_id) == batch["id"]
     assert client.get_batch(batch["id"]).status.value == "completed"
     assert "re-attached, nothing is paid again" in airflow.log(DAG, run_id, task_id, 2)
+
+
+def test_whole_run_cleared_while_deferred(
+    airflow: Airflow, service: SandboxServer, client: BatchClient, tmp_path: Path
+) -> None:
+    """A whole run that is cleared in mid-wait goes on with its batches: every row once, in order, nothing paid twice."""
+    source, output = tmp_path / "in.jsonl", tmp_path / "out"
+    source.write_bytes(jsonl([request(number) for number in range(250)]))
+    conf = {"input": str(source), "output": str(output), "sandbox": "seconds=30"}
+    run_id = airflow.trigger("live_run", conf)
+    airflow.wait_for_task("live_run", run_id, "run", {"deferred"})
+    first = {batch["id"] for batch in made(service, run_id, "run")}
+
+    body = {"dry_run": False, "dag_run_id": run_id, "task_ids": ["run"], "only_failed": False}
+    airflow.call("POST", "/dags/live_run/clearTaskInstances", body)
+
+    assert airflow.wait_for_run("live_run", run_id, 240) == "success"
+    rows = [json.loads(line) for line in (output / "results.jsonl").read_text().splitlines()]
+    assert [row["custom_id"] for row in rows] == [f"row-{number}" for number in range(250)]
+    assert {row["outcome"] for row in rows} == {"succeeded"}
+    assert {batch["id"] for batch in made(service, run_id, "run")} == first
+    assert len(first) == 3
+    assert all(batch["status"] == "completed" for batch in made(service, run_id, "run"))
+
+
+def test_worker_killed_in_mid_run(
+    airflow: Airflow, service: SandboxServer, client: BatchClient, tmp_path: Path
+) -> None:
+    """A worker process that is killed with SIGKILL while it creates a batch pays nothing twice."""
+    source, output = tmp_path / "in.jsonl", tmp_path / "out"
+    source.write_bytes(jsonl([request(number) for number in range(250)]))
+    # The create call hangs: there the worker is killed.
+    before = service.calls["POST /batches"]
+    service.faults.add("POST /batches", "latency", times=1, seconds=20)
+
+    run_id = airflow.trigger("live_run", {"input": str(source), "output": str(output), "sandbox": ""})
+    wait_until(lambda: service.calls["POST /batches"] > before, "the create call is under way")
+    psutil.Process(airflow.task("live_run", run_id, "run")["pid"]).kill()
+
+    assert airflow.wait_for_run("live_run", run_id, 400) == "success"
+    rows = [json.loads(line) for line in (output / "results.jsonl").read_text().splitlines()]
+    assert [row["custom_id"] for row in rows] == [f"row-{number}" for number in range(250)]
+    assert airflow.task("live_run", run_id, "run")["try_number"] == 2
+    live = [batch for batch in made(service, run_id, "run") if batch["status"] == "completed"]
+    assert len(live) == 3

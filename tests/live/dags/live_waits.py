@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pendulum
 from airflow.sdk import dag
 
-from airflow_batch_provider.operators.batch import CreateBatchOperator
+from airflow_batch_provider.operators.batch import BatchInferenceOperator, CreateBatchOperator
 
 
 @dag(  # type: ignore[untyped-decorator, unused-ignore]
@@ -29,3 +30,26 @@ def live_waits() -> None:
 
 
 live_waits()
+
+
+@dag(  # type: ignore[untyped-decorator, unused-ignore]
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    params={"input": "", "output": "", "sandbox": ""},
+)
+def live_run() -> None:
+    BatchInferenceOperator(
+        task_id="run",
+        input="{{ params.input }}",
+        output="{{ params.output }}",
+        endpoint="/v1/chat/completions",
+        metadata={"sandbox": "{{ params.sandbox }}"},
+        deferrable=True,
+        poll_interval=1,
+        retries=2,
+        retry_delay=timedelta(seconds=2),
+    )
+
+
+live_run()

@@ -36,6 +36,7 @@ def example_batch_gateway():
         endpoint="/v1/chat/completions",
         wait_for_completion=True,
         deferrable=True,
+        poll_interval=5,
         fail_on="any",
     )
     pull = DownloadBatchResultsOperator(task_id="pull", batch_id=create.output, output_path="{{ params.folder }}")

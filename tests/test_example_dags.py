@@ -9,6 +9,9 @@ import pytest
 
 from airflow_batch_provider.sandbox import SandboxServer
 from tests.dags import EXAMPLES, connection, load, run_example, states, xcom
+from tests.samples import jsonl, request
+from tests.servers import require
+from tests.servers.portkey import portkey_gateway
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
@@ -73,3 +76,22 @@ def test_inference_brings_every_row_home_in_order(
     assert [row["custom_id"] for row in rows] == [f"row-{n}" for n in range(1, 251)]
     assert len(sandbox.batches()) == summary["batches"] == 3
     assert sandbox.files() == []
+
+
+def test_gateway_example_through_the_real_gateway(
+    sandbox: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a Portkey gateway one operator creates the batch and waits for it, deferred, and the rows come home."""
+    source = tmp_path / "requests.jsonl"
+    source.write_bytes(jsonl([request(number) for number in range(30)]))
+    conf = {"path": str(source), "folder": str(tmp_path / "out")}
+
+    with require(portkey_gateway()) as gateway:
+        conn = connection(gateway.url, provider="openai", custom_host=sandbox.url, metadata={"team": "search"})
+        run = run_example("example_batch_gateway", monkeypatch, conf=conf, batch_gateway=conn)
+
+    assert set(states(run).values()) == {"success"}
+    pulled = xcom(run, "pull")
+    assert (pulled["output"]["rows"], pulled["errors"], pulled["status"]) == (30, None, "completed")
+    (batch,) = sandbox.batches()
+    assert batch["id"] == xcom(run, "create_and_wait") == xcom(run, "create_and_wait", "batch")["id"]

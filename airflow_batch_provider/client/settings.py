@@ -11,7 +11,7 @@ from typing import Any, Literal
 from airflow_batch_provider.client.extras import clean, parse_extra
 from airflow_batch_provider.client.urls import OPENAI_URL, base_url
 from airflow_batch_provider.core.connection_fields import BY_NAME, PORTKEY_PREFIX, Field
-from airflow_batch_provider.core.limits import DEFAULT_LIMITS, BatchLimits
+from airflow_batch_provider.core.limits import DEFAULT_LIMITS, BatchLimits, limits_of
 from airflow_batch_provider.exceptions import ConfigurationError
 
 OPENAI_CONSOLE_URL = "https://platform.openai.com/batches/{batch_id}"
@@ -120,9 +120,12 @@ class ServiceSettings:
             results_from="output" if values.get("provider") in OUTPUT_ROUTE_PROVIDERS else "files",
             is_gateway=is_gateway,
             verify=values.get("verify_tls", True),
-            limits=BatchLimits(
-                values.get("max_batch_requests", DEFAULT_LIMITS.max_requests),
-                values.get("max_batch_bytes", DEFAULT_LIMITS.max_bytes),
+            limits=limits_of(
+                values.get("profile") or values.get("provider"),
+                max_requests=values.get("max_batch_requests"),
+                max_bytes=values.get("max_batch_bytes"),
+                max_tokens=values.get("max_batch_tok"),
+                one_model=values.get("one_model_per_batch"),
             ),
             console_url=values.get("console_url") or (None if host else OPENAI_CONSOLE_URL),
             **options,

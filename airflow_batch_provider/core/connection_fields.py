@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from airflow_batch_provider.core.limits import PROFILES
+
 PORTKEY_PREFIX = "x-portkey-"
 
 
@@ -106,8 +108,12 @@ _FORM: dict[str | None, tuple[Field, ...]] = {
         Field("upload_timeout", "Upload timeout (s)", "How long the answer to a finished upload may take. Default 600.", "number", minimum=1, default=600.0),
         Field("max_retries", "Retries", "How often a failed call is tried again, if that can do no harm. Default 5.", "integer", minimum=0, default=5),
         Field("max_connections", "Connections", "Most connections at a time, per process. Default 10.", "integer", minimum=1, default=10),
-        Field("max_batch_requests", "Requests per batch", "Most requests the service takes in one batch. Default 50000.", "integer", minimum=1, default=50_000),
-        Field("max_batch_bytes", "Bytes per batch", "Largest file the service takes for one batch. Default 200000000.", "integer", minimum=1, default=200_000_000),
+        Field("profile", "Profile", "Whose limits per batch hold: openai, azure-openai, together, digitalocean, ogx, vertex-ai or bedrock. Empty: those of Provider, else openai.", examples=tuple(PROFILES)),
+        Field("max_batch_requests", "Requests per batch", "Most requests the service takes in one batch. Empty: as in the profile (openai: 50000).", "integer", minimum=1),
+        Field("max_batch_bytes", "Bytes per batch", "Largest file the service takes for one batch. Empty: as in the profile (openai: 200000000).", "integer", minimum=1),
+        # Not "tokens": Airflow hides values whose name contains "token".
+        Field("max_batch_tok", "Tokens per batch", "Most input tokens in one batch, estimated from its size. Empty: no limit.", "integer", minimum=1),
+        Field("one_model_per_batch", "One model per batch", "Whether all requests of a batch must name the same model. Empty: as in the profile.", "boolean"),
         Field("check_file_sizes", "Check file sizes", "Compare each download with the size the service reports. Switch off if it reports wrong ones.", "boolean", default=True),
     ),
     None: (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # English prose has four; code and other languages fewer. Too few is safe: the batch is smaller.
 BYTES_PER_TOKEN = 3
@@ -31,3 +31,37 @@ class BatchLimits:
 
 
 DEFAULT_LIMITS = BatchLimits()
+
+# What services document (gathered in November 2026), by profile name. Limits change: the connection overrides each.
+PROFILES: dict[str, BatchLimits] = {
+    "openai": DEFAULT_LIMITS,
+    "azure-openai": BatchLimits(one_model=True),  # one deployment per file
+    "together": BatchLimits(max_bytes=100_000_000),
+    "digitalocean": DEFAULT_LIMITS,
+    "ogx": BatchLimits(max_bytes=100_000_000),  # answers 413 above 100 MiB (1.5.0)
+    "vertex-ai": BatchLimits(max_requests=200_000, max_bytes=1_000_000_000, one_model=True),
+    # S3 refuses parts under 5 MiB and the Portkey gateway sends parts of about 1 MB, so larger uploads fail there.
+    "bedrock": BatchLimits(max_bytes=1_000_000, one_model=True),
+}
+
+
+def limits_of(
+    profile: str | None = None,
+    *,
+    max_requests: int | None = None,
+    max_bytes: int | None = None,
+    max_tokens: int | None = None,
+    one_model: bool | None = None,
+) -> BatchLimits:
+    """
+    Limits of a profile, with single values overridden.
+
+    :param profile: Name of a profile; None or an unknown name gives OpenAI's.
+    :param max_requests: See :class:`BatchLimits`; None keeps the profile's, here and below.
+    :param max_bytes: See there.
+    :param max_tokens: See there.
+    :param one_model: See there.
+    """
+    changes = {"max_requests": max_requests, "max_bytes": max_bytes, "max_tokens": max_tokens, "one_model": one_model}
+    limits = PROFILES.get(profile or "", DEFAULT_LIMITS)
+    return replace(limits, **{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
+
+from airflow_batch_provider.exceptions import ConfigurationError
 
 # English prose has four; code and other languages fewer. Too few is safe: the batch is smaller.
 BYTES_PER_TOKEN = 3
@@ -23,6 +27,22 @@ class BatchLimits:
     max_bytes: int = 200_000_000
     max_tokens: int | None = None
     one_model: bool = False
+
+    def overridden(self, changes: Mapping[str, Any]) -> BatchLimits:
+        """
+        Limits with single values changed.
+
+        :param changes: New values by name.
+        :raises ConfigurationError: There is no such limit, or it is not a number above zero.
+        """
+        for name, value in changes.items():
+            if name not in ("max_requests", "max_bytes", "max_tokens", "one_model"):
+                raise ConfigurationError(
+                    f'There is no limit "{name}": they are max_requests, max_bytes, max_tokens, one_model.'
+                )
+            if not isinstance(value, int) or (name != "one_model" and value < 1):
+                raise ConfigurationError(f'The limit "{name}" must be a whole number above zero, not {value!r}.')
+        return replace(self, **changes)
 
     @property
     def effective_bytes(self) -> int:
@@ -64,4 +84,4 @@ def limits_of(
     """
     changes = {"max_requests": max_requests, "max_bytes": max_bytes, "max_tokens": max_tokens, "one_model": one_model}
     limits = PROFILES.get(profile or "", DEFAULT_LIMITS)
-    return replace(limits, **{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]
+    return limits.overridden({name: value for name, value in changes.items() if value is not None})

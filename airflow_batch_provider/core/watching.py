@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import NamedTuple
 
 from airflow_batch_provider.core.batches import Batch
@@ -212,3 +213,12 @@ class Watch:
         # The service's own time survives a restart of the waiting process; ours would begin anew with short pauses.
         created = [b.created_at.timestamp() for b in self._seen.values() if b.created_at and not b.status.has_ended]
         return min([self._started_at, *created])
+
+
+def as_seconds(value: timedelta | float) -> float:
+    """
+    A span of time, however the user wrote it.
+
+    :param value: Seconds or a timedelta.
+    """
+    return value.total_seconds() if isinstance(value, timedelta) else float(value)

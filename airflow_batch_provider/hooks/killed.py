@@ -13,8 +13,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from airflow_batch_provider.exceptions import ApiError
+from airflow_batch_provider.hooks.batch import open_hook
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,25 @@ def is_killed(task_instance: Any) -> bool:
     thread.start()
     thread.join(ASK_SECONDS)
     return bool(answers and answers[0])
+
+
+def cancel_if_killed(conn_id: str, task_instance: Any, batch_ids: Iterable[str]) -> None:
+    """
+    Cancel the batches of a worker's task if the task was really killed.
+
+    :param conn_id: Connection of type ``batch``.
+    :param task_instance: The context's ``ti``.
+    :param batch_ids: The batches the task waits for.
+    """
+    if not is_killed(task_instance):
+        return
+    with open_hook(conn_id) as hook:
+        for batch_id in batch_ids:
+            try:
+                status = hook.cancel_batch(batch_id).status.value
+                log.warning("The task was marked failed: batch %s is now %s.", batch_id, status)
+            except ApiError as error:
+                log.warning("The task was marked failed, but batch %s could not be cancelled: %s", batch_id, error)
 
 
 def _ask(task_instance: Any) -> bool:

@@ -12,11 +12,11 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 from airflow_batch_provider.core.events import WaitEvent
 from airflow_batch_provider.core.summary import counted
 from airflow_batch_provider.core.verdict import check_fail_on_share, verdict
-from airflow_batch_provider.core.watching import DEFAULT_POLL_SECONDS, Watch, WatchPolicy
-from airflow_batch_provider.exceptions import ApiError, BatchTimeoutError
+from airflow_batch_provider.core.watching import DEFAULT_POLL_SECONDS, Watch, WatchPolicy, as_seconds
+from airflow_batch_provider.exceptions import BatchTimeoutError
 from airflow_batch_provider.hooks.batch import BatchHook, open_hook
 from airflow_batch_provider.hooks.boundary import airflow_boundary
-from airflow_batch_provider.hooks.killed import is_killed
+from airflow_batch_provider.hooks.killed import cancel_if_killed
 from airflow_batch_provider.hooks.memory import identity_of
 from airflow_batch_provider.triggers.deferring import BACKSTOP_SECONDS
 
@@ -43,6 +43,8 @@ class BatchInferenceOperator(BaseOperator):
     :param completion_window: How long the service may take; most know only ``24h``. Templated.
     :param max_rounds: Passes over what is open, the first included. Only open requests go again.
     :param max_active_batches: Batches at a time, or None for no limit of our own.
+    :param limits: Smaller batches than the connection's profile allows: any of ``max_requests``, ``max_bytes``,
+        ``max_tokens``, ``one_model``.
     :param timeout: How long one try waits.
     :param stall_after: A batch that does not move for so long is cancelled and its open requests go again; None: never.
     :param fail_on: After everything is written: ``"any"`` row that did not succeed fails the task, ``"all"``: only when
@@ -74,6 +76,7 @@ class BatchInferenceOperator(BaseOperator):
         completion_window: str = "24h",
         max_rounds: int = 2,
         max_active_batches: int | None = None,
+        limits: Mapping[str, int] | None = None,
         timeout: timedelta | float = timedelta(hours=26),
         stall_after: timedelta | float | None = timedelta(hours=12),
         fail_on: Literal["any", "all", "never"] | float = "any",
@@ -96,6 +99,7 @@ class BatchInferenceOperator(BaseOperator):
         self.completion_window = completion_window
         self.max_rounds = max_rounds
         self.max_active_batches = max_active_batches
+        self.limits = limits
         self.timeout = timeout
         self.stall_after = stall_after
         self.fail_on = fail_on
@@ -114,7 +118,7 @@ class BatchInferenceOperator(BaseOperator):
         """Begin the run, or go on where an earlier try was."""
         with airflow_boundary(), open_hook(self.conn_id) as hook:
             check_fail_on_share(self.fail_on)
-            deadline_at = time.time() + _seconds(self.timeout)
+            deadline_at = time.time() + as_seconds(self.timeout)
             return self._go_on(hook, self._run(hook, context, is_new_attempt=True), deadline_at, context)
 
     def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:
@@ -130,18 +134,9 @@ class BatchInferenceOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """Cancel the batches if a person marked the waiting task failed; a retry elsewhere still needs them."""
-        if self._waiting_for is None or not self.cancel_on_kill:
-            return
-        task_instance, batch_ids = self._waiting_for
-        if not is_killed(task_instance):
-            return
-        with open_hook(self.conn_id) as hook:
-            for batch_id in batch_ids:
-                try:
-                    batch = hook.cancel_batch(batch_id)
-                    self.log.warning("The task was marked failed: batch %s is now %s.", batch_id, batch.status.value)
-                except ApiError as error:
-                    self.log.warning("The task was marked failed, but batch %s was not cancelled: %s", batch_id, error)
+        if self._waiting_for is not None and self.cancel_on_kill:
+            task_instance, batch_ids = self._waiting_for
+            cancel_if_killed(self.conn_id, task_instance, batch_ids)
 
     def _go_on(self, hook: BatchHook, run: BatchRun, deadline_at: float, context: Context) -> dict[str, Any]:
         from airflow_batch_provider.runner import Finished
@@ -205,12 +200,12 @@ class BatchInferenceOperator(BaseOperator):
             input=self.input,
             output=self.output_path,
             endpoint=self.endpoint,
-            limits=client.settings.limits,
+            limits=client.settings.limits.overridden(self.limits or {}),
             completion_window=self.completion_window,
             metadata=self.metadata or {},
             max_rounds=self.max_rounds,
             max_active_batches=self.max_active_batches,
-            stall_after=None if self.stall_after is None else _seconds(self.stall_after),
+            stall_after=None if self.stall_after is None else as_seconds(self.stall_after),
             on_changed_input=self.on_changed_input,
             if_finished=self.if_finished,
             on_unknown_submission=self.on_unknown_submission,
@@ -237,7 +232,3 @@ class BatchInferenceOperator(BaseOperator):
         if error := verdict(summary, self.fail_on):
             raise error
         return summary
-
-
-def _seconds(value: timedelta | float) -> float:
-    return value.total_seconds() if isinstance(value, timedelta) else float(value)

@@ -11,11 +11,11 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_batch_provider.core.identity import metadata_with_key
 from airflow_batch_provider.core.judging import FailOn, check_fail_on, judge
-from airflow_batch_provider.core.watching import DEFAULT_POLL_SECONDS, Watch, WatchPolicy
-from airflow_batch_provider.exceptions import ApiError, ApiStatusError, ConfigurationError
+from airflow_batch_provider.core.watching import DEFAULT_POLL_SECONDS, Watch, WatchPolicy, as_seconds
+from airflow_batch_provider.exceptions import ApiStatusError, ConfigurationError
 from airflow_batch_provider.hooks.batch import BatchHook, open_hook
 from airflow_batch_provider.hooks.boundary import airflow_boundary
-from airflow_batch_provider.hooks.killed import is_killed
+from airflow_batch_provider.hooks.killed import cancel_if_killed
 from airflow_batch_provider.hooks.memory import identity_of, started_at, task_memory
 from airflow_batch_provider.links.batch import BatchLink, store_link
 from airflow_batch_provider.triggers.deferring import Wait, ended_well
@@ -102,7 +102,7 @@ class CreateBatchOperator(BaseOperator):
             if not self.wait_for_completion:
                 return batch.id
             self._running = (context["ti"], batch.id)
-            wait = self._wait_for(batch.id, time.time() + _seconds(self.timeout))
+            wait = self._wait_for(batch.id, time.time() + as_seconds(self.timeout))
             ended = wait.look(hook)
             if ended is None and self.deferrable:
                 wait.defer(self)
@@ -123,17 +123,9 @@ class CreateBatchOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """Cancel the batch if a person marked the waiting task failed; a retry elsewhere still needs it."""
-        if self._running is None or not self.cancel_on_kill:
-            return
-        task_instance, batch_id = self._running
-        if not is_killed(task_instance):
-            return
-        with open_hook(self.conn_id) as hook:
-            try:
-                batch = hook.cancel_batch(batch_id)
-                self.log.warning("The task was marked failed: batch %s is now %s.", batch_id, batch.status.value)
-            except ApiError as error:
-                self.log.warning("The task was marked failed, but batch %s could not be cancelled: %s", batch_id, error)
+        if self._running is not None and self.cancel_on_kill:
+            task_instance, batch_id = self._running
+            cancel_if_killed(self.conn_id, task_instance, [batch_id])
 
     def _submit(self, hook: BatchHook, context: Context) -> Batch:
         from airflow_batch_provider.submission import Submission
@@ -216,7 +208,3 @@ class CancelBatchOperator(BaseOperator):
                         raise
             self.log.info("Batch %s is %s.", batch.id, batch.status.value)
             return batch.to_dict()
-
-
-def _seconds(value: timedelta | float) -> float:
-    return value.total_seconds() if isinstance(value, timedelta) else float(value)

@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseSensor
 
 from airflow_batch_provider.core.judging import FailOn, check_fail_on, judge
 from airflow_batch_provider.core.progress import ProgressReporter
-from airflow_batch_provider.core.watching import Watch, WatchPolicy
+from airflow_batch_provider.core.watching import Watch, WatchPolicy, as_seconds
 from airflow_batch_provider.exceptions import ApiError, BatchTimeoutError, ConfigurationError
 from airflow_batch_provider.hooks.batch import BatchHook, open_hook
 from airflow_batch_provider.hooks.boundary import airflow_boundary
@@ -129,17 +129,13 @@ class BatchSensor(BaseSensorOperator):
         return Wait(self.conn_id, ids, deadline_at, self._poke_seconds(), cancel_on_kill=False)
 
     def _poke_seconds(self) -> float:
-        return _seconds(self.poke_interval)
+        return as_seconds(self.poke_interval)
 
     def _timeout_seconds(self) -> float:
-        return _seconds(self.timeout)
+        return as_seconds(self.timeout)
 
     def _finish(self, batches: list[Batch]) -> Any:
         if error := judge(batches, self.fail_on):
             raise error
         found = [batch.to_dict() for batch in batches]
         return found[0] if isinstance(self.batch_id, str) else found
-
-
-def _seconds(value: Any) -> float:
-    return float(value.total_seconds()) if hasattr(value, "total_seconds") else float(value)

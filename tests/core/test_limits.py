@@ -6,6 +6,7 @@ import pytest
 
 from airflow_batch_provider.client import ServiceSettings
 from airflow_batch_provider.core.limits import DEFAULT_LIMITS, PROFILES, BatchLimits, limits_of
+from airflow_batch_provider.exceptions import ConfigurationError
 
 
 def test_unknown_profiles_are_taken_as_openai() -> None:
@@ -43,3 +44,10 @@ def test_tokens_are_counted_as_bytes(max_tokens: int | None, expected: int) -> N
 def test_connection_says_the_limits(extra: dict[str, object], expected: BatchLimits) -> None:
     """Profile, provider and single fields of the connection give the limits, in this order of strength."""
     assert ServiceSettings.from_parts(host="http://localhost:1/v1", extra=extra).limits == expected
+
+
+@pytest.mark.parametrize("changes", [{"max_rows": 1}, {"max_requests": 0}, {"max_bytes": "many"}])
+def test_a_task_cannot_set_limits_that_do_not_exist(changes: dict[str, object]) -> None:
+    """A mistyped limit, or one that lets nothing through, is named before anything is planned."""
+    with pytest.raises(ConfigurationError, match="limit"):
+        DEFAULT_LIMITS.overridden(changes)

@@ -105,9 +105,9 @@ def job(python: Path, home: Path, url: str) -> str | None:
             command = [airflow, *arguments]
             if subprocess.run(command, env=variables, stdout=out, stderr=out, check=False, timeout=300).returncode:
                 return f"airflow {arguments[0]} failed\n" + "\n".join(log.read_text().splitlines()[-40:])
-    results = list(home.glob("*_output.jsonl"))
-    rows = len(results[0].read_text().splitlines()) if results else 0
-    return None if rows == REQUESTS else f"{rows} rows\n" + "\n".join(log.read_text().splitlines()[-60:])
+    results = [*home.glob("*_output.jsonl"), *home.glob("run/results.jsonl")]
+    rows = [len(path.read_text().splitlines()) for path in results]
+    return None if rows == [REQUESTS, REQUESTS] else f"{rows} rows\n" + "\n".join(log.read_text().splitlines()[-60:])
 
 
 def write_requests(path: Path) -> None:

@@ -8,6 +8,7 @@ import pendulum
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_batch_provider.operators.batch import (
+    BatchInferenceOperator,
     CancelBatchOperator,
     CreateBatchOperator,
     DeleteBatchFilesOperator,
@@ -33,4 +34,12 @@ with DAG("compat", schedule=None, start_date=pendulum.datetime(2026, 1, 1, tz="U
     pull = DownloadBatchResultsOperator(task_id="pull", batch_id=create.output, output_path=FOLDER)
     cancel = CancelBatchOperator(task_id="cancel", batch_id=create.output)
     tidy = DeleteBatchFilesOperator(task_id="tidy", batch_id=create.output)
-    upload >> create >> [poke, wait] >> pull >> cancel >> tidy
+    run = BatchInferenceOperator(
+        task_id="run",
+        input=f"{FOLDER}/requests.jsonl",
+        output=f"{FOLDER}/run",
+        limits={"max_requests": 20},
+        deferrable=True,
+        poll_interval=1,
+    )
+    upload >> create >> [poke, wait] >> pull >> cancel >> tidy >> run

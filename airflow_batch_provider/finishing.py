@@ -56,16 +56,23 @@ def finish(
         folder.remove([failures])
     summary = summary_of(journal, results, failures if failed else None, now)
     if options.delete_remote_files:
-        _delete_remote(client, journal, save)
+        delete_remote(client, journal, save)
     folder.save_json(folder.path("summary.json"), summary)
     journal.summary = summary
     save()
     if not options.keep_run_files:
-        _remove_run_files(folder, journal)
+        remove_run_files(folder, journal)
     return summary
 
 
-def _delete_remote(client: BatchClient, journal: Journal, save: Callable[[], None]) -> None:
+def delete_remote(client: BatchClient, journal: Journal, save: Callable[[], None]) -> None:
+    """
+    Delete the run's files at the service.
+
+    :param client: The service.
+    :param journal: The run, all pieces landed.
+    :param save: Saves the journal.
+    """
     for piece in journal.pieces:
         if piece.is_at_least("cleaned"):
             continue
@@ -92,7 +99,14 @@ def _delete_lost_uploads(client: BatchClient, journal: Journal) -> None:
         log.info("Nobody looked for lost uploads at the service: %s", error)
 
 
-def _remove_run_files(folder: RunFolder, journal: Journal) -> None:
+def remove_run_files(folder: RunFolder, journal: Journal) -> None:
+    """
+    Remove shards and rows, and what killed workers left unfinished.
+
+    :param folder: The run's files.
+    :param journal: The run, finished.
+    """
+    folder.remove_unfinished()
     for piece in journal.pieces:
         shard, landed = folder.shard(piece), folder.landed(piece)
         folder.remove([shard, f"{shard}.positions", landed, f"{landed}.positions"])

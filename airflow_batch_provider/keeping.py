@@ -54,6 +54,8 @@ class JournalKeeper:
         self._attempt = attempt
         self._is_new_attempt = is_new_attempt
         self._clock = clock
+        # Whose mark the journal bore when this try looked last; another one means that another try has it now.
+        self._mark: str | None = None
 
     def saved_deadline(self) -> float:
         """Until when this try waits, epoch seconds, as it noted when it began."""
@@ -68,6 +70,7 @@ class JournalKeeper:
         :raises InputError: The input is wrong; nothing was sent.
         """
         data = self._folder.load_json(self._folder.journal)
+        self._mark = None if data is None else data.get("attempt")
         if data is None and not self._is_new_attempt:
             raise JournalUnreadableError(
                 f"{self._folder.journal} was there when this run began to wait, and is gone. It told of batches that are paid "
@@ -82,7 +85,7 @@ class JournalKeeper:
         if journal.summary is not None:
             return self._plan() if self._options.if_finished == "restart" else journal
         if self._has_changed(journal):
-            return self._with_changed_input()
+            return self._with_changed_input(journal)
         log.info("The run goes on where an earlier try left it.")
         self._take_over(journal)
         return journal
@@ -94,10 +97,19 @@ class JournalKeeper:
         :param journal: The journal.
         :raises SupersededError: Another try owns the run now.
         """
+        # The look at the mark comes last: what another try writes after it would be overwritten. Also after planning,
+        # which takes its time: another try may have begun the run meanwhile.
+        self._folder.save_json(self._folder.journal, journal.to_dict(), last_check=self.check_mark)
+
+    def check_mark(self) -> None:
+        """
+        Look whether the journal is as this try left it.
+
+        :raises SupersededError: Another try owns the run now.
+        """
         found = self._folder.load_json(self._folder.journal)
-        if found is None or found.get("attempt") != self._attempt:
+        if (None if found is None else found.get("attempt")) != self._mark:
             raise self._superseded()
-        self._folder.save_json(self._folder.journal, journal.to_dict())
 
     def _check_owner(self, journal: Journal) -> None:
         if journal.owner_identity() != self._owner:
@@ -113,11 +125,14 @@ class JournalKeeper:
             f"Another try of this task has taken over the run in {self._folder.journal}; this one stops. Nothing is lost."
         )
 
-    def _with_changed_input(self) -> Journal:
+    def _with_changed_input(self, journal: Journal) -> Journal:
         if self._options.on_changed_input == "restart":
             log.warning(
                 "The input has changed since the run was planned; it begins anew. Batches that run are left alone."
             )
+            # Planning overwrites its shards: whatever comes of it, the earlier plan cannot be gone on with.
+            journal.fingerprint = ""
+            self._take_over(journal)
             return self._plan()
         raise StaleJournalError(
             f"The input or its parameters have changed since {self._owner} planned its run in {self._folder.output}. "
@@ -129,6 +144,8 @@ class JournalKeeper:
         try:
             return self._fingerprint(sources.find_files(self._options.input)) != journal.fingerprint
         except InputError:
+            if not journal.fingerprint:
+                return True
             log.warning("The input is gone; the run goes on with its own copy.")
             return False
 
@@ -160,5 +177,6 @@ class JournalKeeper:
 
     def _take_over(self, journal: Journal) -> None:
         journal.attempt, journal.deadline_at = self._attempt, self.deadline_at
-        self._folder.save_json(self._folder.journal, journal.to_dict())
+        self.save(journal)
+        self._mark = self._attempt
         self._is_new_attempt = False

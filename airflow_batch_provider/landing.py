@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from airflow_batch_provider.client import BatchClient
 from airflow_batch_provider.collection import collect_results
@@ -15,12 +14,15 @@ from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.joining import RowJoiner
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.core.outcomes import Answer, Outcome, ended_answer, missing_answer, refused_answer
+from airflow_batch_provider.core.rows import is_row
 from airflow_batch_provider.core.status import BatchStatus
 from airflow_batch_provider.storage import paths
 from airflow_batch_provider.storage.shards import BlockWriter, RunFolder, read_blocks
 
 # Rows of one piece are ordered in memory up to this size, beyond it through a local file.
 MAX_HELD_BYTES = 48_000_000
+ROWS_AT_ONCE = 250
+MAX_FILES = 512
 
 
 def land(client: BatchClient, folder: RunFolder, piece: Piece, batch: Batch, *, can_go_again: bool) -> None:
@@ -44,10 +46,10 @@ def land(client: BatchClient, folder: RunFolder, piece: Piece, batch: Batch, *, 
     with tempfile.TemporaryDirectory(prefix="batch-land-") as temp:
         rows = OrderedRows(piece.requests, Path(temp) / "rows")
         has_files = batch.status.has_ended and not was_refused(batch)
-        results = collect_results(client, batch, temp) if has_files else {}
-        for part in (results.get("output"), results.get("errors")):
-            for lines in read_blocks(part["path"]) if part else ():
-                rows.put(joiner.feed(lines))
+        results = collect_results(client, batch, temp, accepts_damaged_rows=True) if has_files else {}
+        for part in filter(None, (results.get("output"), results.get("errors"))):
+            for lines in read_blocks(part["path"]):
+                rows.put(joiner.feed(filter(is_row, lines) if part.get("is_damaged") else lines))
         rows.put(joiner.finish())
         with paths.WholeFile(paths.as_path(folder.landed(piece))) as stream:
             rows.write_to(BlockWriter(stream))
@@ -86,16 +88,18 @@ class OrderedRows:
     """
     Takes rows in any order and writes them in theirs, in bounded memory.
 
+    What does not fit is written to local files, each in the order of its rows, and merged at the end.
+
     :param count: How many rows there will be.
-    :param path: A local file for rows that do not fit in memory.
+    :param path: Beginning of the names of local files for rows that do not fit in memory.
     """
 
     def __init__(self, count: int, path: Path) -> None:
-        self._rows: list[bytes | tuple[int, int] | None] = [None] * count
+        # A row; or its length and the file it is in, as one number.
+        self._rows: list[bytes | int | None] = [None] * count
         self._held = 0
         self._path = path
-        self._file: IO[bytes] | None = None
-        self._end = 0
+        self._files: list[IO[bytes]] = []
 
     def put(self, rows: Iterable[tuple[int, bytes]]) -> None:
         """
@@ -103,11 +107,12 @@ class OrderedRows:
 
         :param rows: (position, row).
         """
-        kept = self._rows
+        kept, held = self._rows, self._held
         for position, row in rows:
             kept[position] = row
-            self._held += len(row)
-        if self._held > MAX_HELD_BYTES:
+            held += len(row)
+        self._held = held
+        if held > MAX_HELD_BYTES:
             self._spill()
 
     def write_to(self, writer: BlockWriter) -> None:
@@ -116,27 +121,40 @@ class OrderedRows:
 
         :param writer: Where to.
         """
-        if self._file is not None:
-            self._file.flush()
-        for start in range(0, len(self._rows), 1000):
-            writer.write(b"".join(map(self._read, self._rows[start : start + 1000])))
+        for file in self._files:
+            file.seek(0)
+        for start in range(0, len(self._rows), ROWS_AT_ONCE):
+            rows = self._rows[start : start + ROWS_AT_ONCE]
+            writer.write(b"".join(map(self._read, rows) if self._files else _whole(rows)))
         writer.flush()
-        if self._file is not None:
-            self._file.close()
+        for file in self._files:
+            file.close()
 
-    def _read(self, row: bytes | tuple[int, int] | None) -> bytes:
-        if isinstance(row, bytes):
-            return row
-        if row is None or self._file is None:
-            raise RuntimeError("A row was never written. Please report this as a bug.")
-        return os.pread(self._file.fileno(), row[1], row[0])
+    def _read(self, row: bytes | int | None) -> bytes:
+        if isinstance(row, int):
+            length, number = divmod(row, MAX_FILES)
+            return self._files[number].read(length)
+        if row is None:
+            raise _never_written()
+        return row
 
     def _spill(self) -> None:
-        if self._file is None:
-            self._file = self._path.open("w+b")
+        number = len(self._files)
+        if number == MAX_FILES:
+            raise RuntimeError(f"Rows of one batch with over {MAX_FILES * MAX_HELD_BYTES:,} bytes cannot be ordered.")
+        self._files.append(self._path.with_name(f"{self._path.name}-{number}").open("w+b"))
         for position, row in enumerate(self._rows):
             if isinstance(row, bytes):
-                self._file.write(row)
-                self._rows[position] = (self._end, len(row))
-                self._end += len(row)
+                self._files[-1].write(row)
+                self._rows[position] = len(row) * MAX_FILES + number
         self._held = 0
+
+
+def _whole(rows: list[bytes | int | None]) -> list[bytes]:
+    if None in rows:
+        raise _never_written()
+    return cast("list[bytes]", rows)
+
+
+def _never_written() -> RuntimeError:
+    return RuntimeError("A row was never written. Please report this as a bug.")

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from airflow_batch_provider import landing, planning
@@ -25,10 +26,10 @@ from airflow_batch_provider.core.options import RunOptions
 from airflow_batch_provider.core.outcomes import Outcome
 from airflow_batch_provider.core.status import BatchStatus
 from airflow_batch_provider.core.summary import round_line
-from airflow_batch_provider.exceptions import RateLimitError
-from airflow_batch_provider.finishing import finish
+from airflow_batch_provider.exceptions import ApiStatusError, BatchError, RateLimitError
+from airflow_batch_provider.finishing import delete_remote, finish, remove_run_files
 from airflow_batch_provider.keeping import JournalKeeper
-from airflow_batch_provider.sending import create_once, upload_shard
+from airflow_batch_provider.sending import Uploads, create_once, upload_shard
 from airflow_batch_provider.storage.shards import RunFolder
 
 log = logging.getLogger(__name__)
@@ -118,9 +119,18 @@ class BatchRun:
         :raises BatchFailedError: The service refused every batch; nothing ran.
         :raises ApiError: The service does not do what was asked; the journal knows how far the run is.
         """
+        try:
+            return self._advance()
+        except (BatchError, OSError):
+            self._keeper.check_mark()  # files that are gone are no wonder when another try has finished the run
+            raise
+
+    def _advance(self) -> Waiting | Finished:
         journal = self._keeper.open()
         if journal.summary is not None:
             log.info("The run has finished before; its results are reused, nothing is sent.")
+            if not self._options.keep_run_files and self.folder.has_run_files():
+                remove_run_files(self.folder, journal)  # an earlier try died while it tidied up
             return Finished(journal.summary)
         while True:
             number = journal.round
@@ -129,7 +139,7 @@ class BatchRun:
             log.info(round_line(journal, number))
             self._refuse_if_all_were_refused(journal)
             if not self._begin_round(journal, number + 1):
-                save = lambda: self._keeper.save(journal)  # noqa: E731 - one line says it
+                save = partial(self._keeper.save, journal)
                 return Finished(finish(self._client, self.folder, self._options, journal, save, self._clock()))
 
     def _work_on(self, journal: Journal, pieces: list[Piece]) -> list[Piece]:
@@ -137,25 +147,29 @@ class BatchRun:
         for piece in pieces:
             if piece.is_at_least("created") and not piece.is_at_least("landed"):
                 self._collect(journal, piece)
-        for piece in pieces:
-            if not piece.is_at_least("created") and self._has_room(pieces):
-                self._send(journal, piece)
+        unsent = [piece for piece in pieces if not piece.is_at_least("created")]
+        with Uploads(partial(upload_shard, self._client, self.folder, self._owner), self._options) as uploads:
+            uploads.start(unsent[: self._room(pieces)])
+            for piece in unsent:
+                if self._room(pieces):
+                    self._send(journal, piece, uploads)
         return [piece for piece in pieces if not piece.is_at_least("landed")]
 
-    def _has_room(self, pieces: list[Piece]) -> bool:
+    def _room(self, pieces: list[Piece]) -> int:
+        """How many more batches may be created now."""
         if self._clock() < self._refused_until:
-            return False
+            return 0
         active = sum(piece.is_at_least("created") and not piece.is_at_least("landed") for piece in pieces)
         limit = self._options.max_active_batches
-        return limit is None or active < limit
+        return len(pieces) if limit is None else max(0, limit - active)
 
-    def _send(self, journal: Journal, piece: Piece) -> None:
+    def _send(self, journal: Journal, piece: Piece, uploads: Uploads) -> None:
         def save() -> None:
             self._keeper.save(journal)
 
         began = time.monotonic()
         if not piece.is_at_least("uploaded"):
-            piece.input_file_id = upload_shard(self._client, self.folder, self._owner, piece)
+            piece.input_file_id = uploads.file_id_of(piece)
             piece.file_ids.append(piece.input_file_id)
             piece.advance_to("uploaded")
             save()
@@ -195,19 +209,11 @@ class BatchRun:
         if seen != piece.seen:
             piece.seen, piece.changed_at = seen, now
             self._keeper.save(journal)
-            return False
         stall_after = self._options.stall_after
-        if stall_after is None or now - piece.changed_at < stall_after:
-            return False
         if piece.cancelled_at is None:
-            log.warning(
-                "Batch %s has not moved for %.0f s; it is cancelled, and what is open goes again.",
-                batch.id,
-                stall_after,
-            )
-            self._client.cancel_batch(batch.id)
-            piece.cancelled_at = piece.changed_at = now
-            self._keeper.save(journal)
+            if stall_after is not None and now - piece.changed_at >= stall_after:
+                self._cancel_stalled(piece, batch)
+                self._keeper.save(journal)
             return False
         if now - piece.cancelled_at < CANCELLING_SECONDS:
             return False
@@ -215,6 +221,21 @@ class BatchRun:
             "Batch %s does not end although it was cancelled; it is left behind, and its requests go again.", batch.id
         )
         return True
+
+    def _cancel_stalled(self, piece: Piece, batch: Batch) -> None:
+        now = self._clock()
+        still = f"{now - piece.changed_at:.0f}"
+        log.warning("Batch %s has not moved for %s s; it is cancelled, and what is open goes again.", batch.id, still)
+        piece.changed_at = now
+        try:
+            self._client.cancel_batch(batch.id)
+        except ApiStatusError as error:
+            if error.retryable:
+                raise
+            # It may have ended in between. While it may run, its requests must not go again.
+            log.warning("Batch %s was not cancelled, and is waited for: %s", batch.id, error)
+            return
+        piece.cancelled_at = now
 
     def _put_back(self, journal: Journal, piece: Piece, batch: Batch) -> None:
         """The service's queue was full: the shard waits for a place."""
@@ -224,12 +245,13 @@ class BatchRun:
         self._keeper.save(journal)
 
     def _waiting(self, active: list[Piece]) -> Waiting:
-        ids = tuple(str(piece.batch_id) for piece in active if piece.is_at_least("created"))
-        unsent = any(not piece.is_at_least("created") for piece in active)
+        sent = [piece for piece in active if piece.is_at_least("created")]
+        ids = tuple(str(piece.batch_id) for piece in sent)
+        unsent = len(sent) < len(active)
         moments = [max(self._refused_until, self._clock() + 1)] if unsent and not ids else []
         if self._options.stall_after is not None:
-            moments += [piece.changed_at + self._options.stall_after for piece in active if piece.cancelled_at is None]
-            moments += [piece.cancelled_at + CANCELLING_SECONDS for piece in active if piece.cancelled_at is not None]
+            moments += [piece.changed_at + self._options.stall_after for piece in sent if piece.cancelled_at is None]
+        moments += [piece.cancelled_at + CANCELLING_SECONDS for piece in sent if piece.cancelled_at is not None]
         return Waiting(ids, min(moments, default=None), for_any=unsent)
 
     def _begin_round(self, journal: Journal, number: int) -> bool:
@@ -247,4 +269,6 @@ class BatchRun:
         if all(
             piece.status == BatchStatus.FAILED and not piece.counts.get(Outcome.SUCCEEDED) for piece in journal.pieces
         ):
+            if self._options.delete_remote_files:
+                delete_remote(self._client, journal, partial(self._keeper.save, journal))
             raise failed_error(self._client.get_batch(str(journal.pieces[0].batch_id)))

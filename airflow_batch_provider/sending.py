@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Self
 
 from airflow_batch_provider.client import BatchClient
 from airflow_batch_provider.client.multipart import Upload
@@ -29,6 +30,50 @@ def upload_shard(client: BatchClient, folder: RunFolder, owner: TaskIdentity, pi
     path = paths.as_path(folder.shard(piece))
     name = f"{owner.key()}-{piece.name}.jsonl"
     return client.upload_file(Upload(lambda: paths.open_input(path), piece.bytes, name)).id
+
+
+class Uploads:
+    """
+    Uploads a few shards side by side, ahead of the batches that are created one after the other.
+
+    An upload that is under way when the block ends with an error is waited for; its file is found by name at the end.
+
+    :param upload: Uploads a piece, returns the file's id.
+    :param options: How many at a time; with one, each is uploaded when it is asked for.
+    """
+
+    def __init__(self, upload: Callable[[Piece], str], options: RunOptions) -> None:
+        self._upload = upload
+        self._pool = ThreadPoolExecutor(options.uploads_at_a_time) if options.uploads_at_a_time > 1 else None
+        self._under_way: dict[int, Future[str]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def start(self, pieces: Iterable[Piece]) -> None:
+        """
+        Begin to upload pieces that will be sent now.
+
+        :param pieces: The pieces; those that are uploaded already are passed over.
+        """
+        if self._pool is None:
+            return
+        for piece in pieces:
+            if not piece.is_at_least("uploaded"):
+                self._under_way[piece.number] = self._pool.submit(self._upload, piece)
+
+    def file_id_of(self, piece: Piece) -> str:
+        """
+        Wait for a piece's upload, or upload it.
+
+        :param piece: The piece.
+        """
+        future = self._under_way.get(piece.number)
+        return self._upload(piece) if future is None else future.result()
 
 
 def create_once(
@@ -67,6 +112,7 @@ def create_once(
         earliest=journal.started_at,
         on_unknown=options.on_unknown_submission,
         clock=clock,
+        keeps_ended=True,
     ).submit()
 
 

@@ -11,7 +11,8 @@ nothing, first try         creates
 nothing, later try         looks for the key at the service: found, adopts; surely absent, creates
 intent                     the same
 a refusal                  looks too, but creates also when the service cannot say
-a batch's id               adopts it if it runs or completed; ended otherwise: looks, then creates anew
+a batch's id               adopts it if it runs or completed; ended otherwise: looks, then creates anew, or keeps it
+                           when ``keeps_ended``
 =========================  =============================================================================
 
 Two tries may run at once, a worker thought dead among them. So whoever has a running batch looks for twins: the oldest
@@ -23,7 +24,7 @@ Knows no Airflow: client, memory and clock are handed in.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -39,6 +40,7 @@ from airflow_batch_provider.exceptions import (
     ConfigurationError,
     NotFoundError,
     SubmissionUnknownError,
+    SupersededError,
 )
 
 log = logging.getLogger(__name__)
@@ -72,6 +74,8 @@ class Submission:
     :param on_unknown: What to do when the service cannot say whether the batch exists: ``"fail"``, or ``"resubmit"``
         at the risk of paying twice.
     :param clock: Epoch seconds.
+    :param keeps_ended: True when a batch of an earlier try that expired or was cancelled is as good as any, because
+        the caller lands what it did; False when it is to be replaced by a new one.
     """
 
     client: BatchClient
@@ -82,6 +86,7 @@ class Submission:
     earliest: float
     on_unknown: OnUnknownSubmission
     clock: Callable[[], float]
+    keeps_ended: bool = False
 
     def submit(self) -> Batch:
         """
@@ -113,7 +118,7 @@ class Submission:
         if not can_be_adopted(batch):
             log.warning("Batch %s of an earlier try ended as %s.", batch.id, batch.status)
             # It may have been the loser of two twins, cancelled by a try that died before it noted the winner.
-            return self._adopt_found(must_know=False)
+            return self._adopt_found(must_know=False) or (batch if self.keeps_ended else None)
         log.info("Batch %s of an earlier try is %s; re-attached, nothing is paid again.", batch.id, batch.status)
         return batch if batch.status.has_ended else self._without_twins(batch)
 
@@ -173,7 +178,12 @@ class Submission:
         except (ApiError, ConfigurationError):
             self._save(None, was_refused=True)
             raise
-        self._save(batch.id)
+        try:
+            self._save(batch.id)
+        except SupersededError:
+            # Another try has the run now, and a batch of its own: this one must not live on beside it.
+            self._without_twins(batch)
+            raise
         return self._without_twins(batch)
 
     def _look_again(self) -> Batch | None:
@@ -196,12 +206,16 @@ class Submission:
             self._save(winner.id)
         return winner
 
-    def _settle_twins(self, found: Iterable[Batch]) -> Batch | None:
+    def _settle_twins(self, found: Sequence[Batch]) -> Batch | None:
         usable = sorted(filter(can_be_adopted, found), key=_precedence)
         for twin in usable[1:]:
             if twin.status.may_be_cancelled:
                 self._cancel_twin(twin, usable[0])
-        return usable[0] if usable else None
+        if usable:
+            return usable[0]
+        # A failed batch has nothing to keep, and making it again costs nothing.
+        ended = [twin for twin in found if self.keeps_ended and twin.status.may_have_results]
+        return ended[0] if ended else None
 
     def _cancel_twin(self, twin: Batch, winner: Batch) -> None:
         log.warning("Batch %s is a twin of batch %s, made by two tries at once; cancelling it.", twin.id, winner.id)

@@ -107,6 +107,11 @@ def timeout_error(batch_ids: Iterable[str], deadline_at: float, total: int) -> B
     """
     ids = tuple(batch_ids)
     moment = datetime.fromtimestamp(deadline_at, UTC).strftime("%Y-%m-%dT%H:%MZ")
+    if not ids:
+        return BatchTimeoutError(
+            f"The service took no batch until {moment}: its queue is full, or it wants fewer calls. Nothing is running "
+            "now. A retry sends what is left."
+        )
     which = f"Batch {ids[0]}" if total == 1 else f"{len(ids)} of {total} batches ({_some(ids)})"
     it = "it is" if len(ids) == 1 else "they are"
     return BatchTimeoutError(

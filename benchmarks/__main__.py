@@ -1,5 +1,5 @@
 """
-Run benchmarks: ``python -m benchmarks [transfer] [imports] [checking] [--check]``.
+Run benchmarks: ``python -m benchmarks [NAME ...] [--check]``.
 
 Prints Markdown. With ``--check`` the exit code is 1 when a bar does not hold.
 """
@@ -12,13 +12,17 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import checking, imports, transfer
+from benchmarks import checking, imports, landing, memory, overhead, planning, transfer
 from benchmarks.report import Row, SkippedError, facts, table
 
 BENCHMARKS: dict[str, Callable[[Path, int], list[Row]]] = {
     "transfer": transfer.run,
     "imports": imports.run,
     "checking": checking.run,
+    "planning": planning.run,
+    "landing": landing.run,
+    "memory": memory.run,
+    "overhead": overhead.run,
 }
 
 

@@ -85,7 +85,8 @@ class RowJoiner:
         rows: list[tuple[int, bytes]] = []
         decode_line, decode_body = outcomes.decode_line, outcomes.decode_body
         find, models, has_success, tally = self._position.get, self._models, self._has_success, self.tally
-        indices, tail, add = self._indices, self._tail, rows.append
+        indices, tail, add, encode = self._indices, self._tail, rows.append, _encode
+        all_spent = all_made = 0
         for line in lines:
             # The plain success first: this loop sees every row of every run.
             position, usage = None, None
@@ -106,16 +107,18 @@ class RowJoiner:
             has_success[position] = 1
             spent = usage.prompt_tokens or usage.input_tokens
             made = usage.completion_tokens or usage.output_tokens
-            tally.input_tokens += spent
-            tally.output_tokens += made
+            all_spent += spent
+            all_made += made
             model = known.model
             model_json = models.get(model) or models.setdefault(model, _encode(model))
             add((
                 position,
                 b'{"index":%d,"custom_id":%b,"outcome":"succeeded","response":%b,"error":null,"usage":'
                 b'{"input_tokens":%d,"output_tokens":%d},"model":%b%b'
-                % (indices[position], _encode(row.custom_id), body, spent, made, model_json, tail),
+                % (indices[position], encode(row.custom_id), body, spent, made, model_json, tail),
             ))  # fmt: skip
+        tally.input_tokens += all_spent
+        tally.output_tokens += all_made
         return rows
 
     def finish(self) -> Iterator[tuple[int, bytes]]:

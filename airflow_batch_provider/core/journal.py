@@ -155,7 +155,10 @@ class Journal:
         try:
             _check_version(data["version"])
             fields = {key: value for key, value in data.items() if key not in ("version", "pieces")}
-            return cls(**fields, pieces=[Piece(**piece) for piece in data["pieces"]])
+            pieces = [Piece(**piece) for piece in data["pieces"]]
+            for piece in pieces:
+                piece.is_at_least("planned")  # a ValueError for a step nobody knows
+            return cls(**fields, pieces=pieces)
         except (TypeError, KeyError, ValueError) as error:
             raise JournalUnreadableError(
                 f"{where} is not a journal this version can read ({error}). It may tell of batches that are paid for, so "

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from airflow_batch_provider.core.limits import BatchLimits
+from airflow_batch_provider.exceptions import ConfigurationError
 
 OnUnknownSubmission = Literal["fail", "resubmit"]
 
@@ -18,6 +19,7 @@ class RunOptions:
 
     :param max_rounds: Passes over open requests, the first included.
     :param max_active_batches: Batches at a time, or None.
+    :param uploads_at_a_time: Shards that are uploaded side by side.
     """
 
     input: str
@@ -28,9 +30,17 @@ class RunOptions:
     metadata: Mapping[str, str] = field(default_factory=dict)
     max_rounds: int = 2
     max_active_batches: int | None = None
+    uploads_at_a_time: int = 1
     stall_after: float | None = None
     on_changed_input: Literal["fail", "restart"] = "fail"
     if_finished: Literal["reuse", "restart"] = "reuse"
     on_unknown_submission: OnUnknownSubmission = "fail"
     delete_remote_files: bool = True
     keep_run_files: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in (("max_rounds", self.max_rounds), ("max_active_batches", self.max_active_batches)):
+            if value is not None and value < 1:
+                raise ConfigurationError(
+                    f"`{name}` must be at least 1, not {value!r}: with less nothing would be sent."
+                )

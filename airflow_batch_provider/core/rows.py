@@ -15,6 +15,21 @@ class _Row(msgspec.Struct):
     """Any JSON object; its fields are skipped, which still checks that they are JSON."""
 
 
+def is_row(line: bytes) -> bool:
+    """
+    Say whether a line is a whole row.
+
+    :param line: The line.
+    """
+    counter = RowCounter("the line")
+    try:
+        counter.feed(line)
+        counter.finish()
+    except DownloadError:
+        return False
+    return counter.rows == 1
+
+
 class RowCounter:
     """
     Counts and checks the lines of a result file while it streams by.

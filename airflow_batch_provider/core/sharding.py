@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
@@ -18,13 +18,13 @@ from airflow_batch_provider.core.limits import BatchLimits
 from airflow_batch_provider.core.requests import MAX_SHOWN_PROBLEMS, Problem, clean_line, diagnose, shorten
 
 
-class _Body(msgspec.Struct):
+class _Body(msgspec.Struct, gc=False):
     """What planning needs to know of a body: that it is an object, and its model."""
 
     model: str | None = None
 
 
-class _Request(msgspec.Struct):
+class _Request(msgspec.Struct, gc=False):
     """What planning needs to know of a line."""
 
     url: str
@@ -33,7 +33,17 @@ class _Request(msgspec.Struct):
     custom_id: str | msgspec.UnsetType = msgspec.UNSET
 
 
+class _PlainRequest(msgspec.Struct, gc=False):
+    """A request that needs no second look."""
+
+    url: str
+    method: Literal["POST"]
+    body: _Body
+    custom_id: Annotated[str, msgspec.Meta(min_length=1)]
+
+
 _decode = msgspec.json.Decoder(_Request).decode
+_decode_plain = msgspec.json.Decoder(_PlainRequest).decode
 
 
 @dataclass
@@ -97,6 +107,8 @@ class ShardPlanner:
         :param lines: Lines with or without their ``\\n``.
         :returns: What goes where, a shard at a time.
         """
+        if plain := self._feed_plain(lines):
+            return [plain]
         out: list[Planned] = []
         current: Planned | None = None
         key: tuple[str, str | None] | None = None
@@ -108,12 +120,8 @@ class ShardPlanner:
                 line = clean_line(line, is_first=self.line_number == 1)  # noqa: PLW2901
                 if not line:
                     continue
-            try:
-                if not line.isascii():
-                    line.decode()  # skipping the body's fields does not check their UTF-8
-                request = _decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                self._add_problems(diagnose(line, self.line_number, needs_id=False))
+            request = self._read(line)
+            if request is None:
                 continue
             custom_id, size = request.custom_id, len(line)
             if custom_id is msgspec.UNSET:
@@ -138,6 +146,51 @@ class ShardPlanner:
             add_hash(hash(custom_id))
             self.requests += 1
         return out
+
+    def _feed_plain(self, lines: Sequence[bytes]) -> Planned | None:
+        """
+        Plan lines all at once when none needs a second look: clean, alike, and with room in their open shard.
+
+        Nearly all blocks of nearly all inputs are like that, and this takes a third of the time.
+
+        :returns: What goes where, or None: nothing is planned yet.
+        """
+        if (
+            not self.line_number
+            or [line for line in lines if line[-2:] != b"}\n"]
+            or not all(map(bytes.isascii, lines))
+        ):
+            return None
+        try:
+            requests = list(map(_decode_plain, lines))
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        urls = {request.url for request in requests}
+        models = {request.body.model for request in requests} if self.limits.one_model else {None}
+        if len(urls) != 1 or len(models) != 1:
+            return None
+        url, model, size = urls.pop(), models.pop(), sum(map(len, lines))
+        shard = self._open.get((url, model))
+        if shard is None or (self.endpoint is not None and url != self.endpoint):
+            return None
+        if shard.requests + len(lines) > self.limits.max_requests or shard.bytes + size > self.limits.effective_bytes:
+            return None
+        indices = list(range(self.requests, self.requests + len(lines)))
+        self.line_number += len(lines)
+        self.requests += len(lines)
+        shard.requests += len(lines)
+        shard.bytes += size
+        self.hashes += [hash(request.custom_id) for request in requests]
+        return Planned(shard, list(lines), indices)
+
+    def _read(self, line: bytes) -> _Request | None:
+        try:
+            if not line.isascii():
+                line.decode()  # skipping the body's fields does not check their UTF-8
+            return _decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self._add_problems(diagnose(line, self.line_number, needs_id=False))
+            return None
 
     def _problem(self, request: _Request, custom_id: str, size: int) -> Problem | None:
         if not custom_id:

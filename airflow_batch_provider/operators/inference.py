@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from airflow_batch_provider.runner import BatchRun, Waiting
 
 
+UPLOADS_AT_A_TIME = 3
+
+
 class BatchInferenceOperator(BaseOperator):
     """
     Send every request of an input through batches and bring every row back: in input order, paid once.
@@ -205,6 +208,7 @@ class BatchInferenceOperator(BaseOperator):
             metadata=self.metadata or {},
             max_rounds=self.max_rounds,
             max_active_batches=self.max_active_batches,
+            uploads_at_a_time=UPLOADS_AT_A_TIME,
             stall_after=None if self.stall_after is None else as_seconds(self.stall_after),
             on_changed_input=self.on_changed_input,
             if_finished=self.if_finished,

@@ -11,7 +11,7 @@ import io
 import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
@@ -121,13 +121,12 @@ def read_line_blocks(stream: Readable, *, max_line_bytes: int) -> Iterator[list[
     """
     held: list[bytes] = []  # pieces of a line that has not ended; joined once, however many there are
     for chunk in read_chunks(stream):
-        end = chunk.rfind(b"\n") + 1
-        if end:
-            lines = io.BytesIO(b"".join((*held, chunk[:end]))).readlines()
-            held = []
+        lines = io.BytesIO(chunk).readlines()
+        held.append(lines[0])
+        if lines[0].endswith(b"\n"):
+            lines[0] = b"".join(held)
+            held = [] if lines[-1].endswith(b"\n") else [lines.pop()]
             yield lines
-        if end < len(chunk):
-            held.append(chunk[end:])
         if sum(map(len, held)) > max_line_bytes:
             raise InputError(
                 f"A line is longer than {max_line_bytes:,} bytes; nothing was sent. Is the file JSON lines?"
@@ -188,10 +187,12 @@ class WholeFile:
     Locally it is written beside its place and renamed; on object stores the upload is committed or discarded.
 
     :param path: Where the file shall appear. Missing local folders are made.
+    :param last_check: Called when everything is written; the file does not appear when it raises.
     """
 
-    def __init__(self, path: ObjectStoragePath) -> None:
+    def __init__(self, path: ObjectStoragePath, *, last_check: Callable[[], None] = lambda: None) -> None:
         self.path = path
+        self._last_check = last_check
         self._local = local_path(path)
         self._attempt = uuid4().hex[:12]  # keeps two attempts at the same file apart
         self._stream: Any = None
@@ -218,11 +219,13 @@ class WholeFile:
     def _publish(self) -> None:
         if self._local is None:
             self._stream.close()
+            self._last_check()
             self._stream.commit()
             return
         self._stream.flush()
         os.fsync(self._stream.fileno())
         self._stream.close()
+        self._last_check()
         self._aside().replace(self._local)
 
     def _discard(self) -> None:

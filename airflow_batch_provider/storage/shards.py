@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,9 +16,12 @@ from airflow_batch_provider.exceptions import JournalUnreadableError
 from airflow_batch_provider.storage import paths
 
 WRITE_BYTES = 4 << 20
+_FOLDERS = ("shards", "landed")
+# A local disk takes pieces that still are in the core's cache better.
+LOCAL_WRITE_BYTES = 1 << 18
 
 
-class _Id(msgspec.Struct):
+class _Id(msgspec.Struct, gc=False):
     custom_id: str
 
 
@@ -60,9 +64,9 @@ class RunFolder:
         """
         return self.path("_run", "landed", f"{piece.name}.jsonl")
 
-    def load_json(self, path: str) -> Any:
+    def load_json(self, path: str) -> dict[str, Any] | None:
         """
-        Read a JSON file.
+        Read a JSON object from a file.
 
         :param path: The file.
         :returns: Its content, or None when there is surely no such file.
@@ -71,7 +75,9 @@ class RunFolder:
         target = paths.as_path(path)
         try:
             with target.open("rb") as stream:
-                return json.loads(stream.read())
+                value = json.loads(stream.read())
+            if not isinstance(value, dict):
+                raise ValueError("not an object")  # noqa: TRY004 - a file that is not what was written there
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -79,15 +85,17 @@ class RunFolder:
                 f"{path} cannot be read ({type(error).__name__}). It may tell of batches that are paid for, so nothing was "
                 "started. If it is damaged, look at the service's console before you remove it."
             ) from error
+        return value
 
-    def save_json(self, path: str, value: Any) -> None:
+    def save_json(self, path: str, value: Any, *, last_check: Callable[[], None] = lambda: None) -> None:
         """
         Write a JSON file, whole or not at all.
 
         :param path: The file.
         :param value: Plain JSON.
+        :param last_check: May raise to keep the file from appearing.
         """
-        with paths.WholeFile(paths.as_path(path)) as stream:
+        with paths.WholeFile(paths.as_path(path), last_check=last_check) as stream:
             stream.write(json.dumps(value, indent=1).encode())
 
     def save_positions(self, path: str, positions: Sequence[int]) -> None:
@@ -128,7 +136,7 @@ class RunFolder:
         :param piece: The piece.
         """
         decode = msgspec.json.Decoder(_Id).decode
-        return [decode(line).custom_id for lines in read_blocks(self.shard(piece)) for line in lines]
+        return [row.custom_id for lines in read_blocks(self.shard(piece)) for row in map(decode, lines)]
 
     def requests_at(self, piece: Piece, positions: Sequence[int]) -> Iterator[bytes]:
         """
@@ -157,9 +165,21 @@ class RunFolder:
             with suppress(FileNotFoundError):
                 paths.as_path(path).unlink()
 
+    def has_run_files(self) -> bool:
+        """Say whether shards or rows are left."""
+        return any(paths.as_path(self.path("_run", name)).exists() for name in _FOLDERS)
+
+    def remove_unfinished(self) -> None:
+        """Remove what killed workers left of the files they were writing, on local disk; object stores show none."""
+        own = [("", f".{name}.*.part") for name in ("results.jsonl", "failures.jsonl", "summary.json")]
+        for folder, pattern in [*own, ("_run", ".*.part"), *((f"_run/{name}", ".*.part") for name in _FOLDERS)]:
+            local = paths.local_path(paths.as_path(self.path(folder)))
+            for path in [] if local is None else local.glob(pattern):
+                path.unlink(missing_ok=True)
+
     def remove_empty_folders(self) -> None:
         """Remove the folders of shards and rows where folders exist, which is on local disk."""
-        for name in ("shards", "landed"):
+        for name in _FOLDERS:
             local = paths.local_path(paths.as_path(self.path("_run", name)))
             if local is not None:
                 with suppress(OSError):
@@ -187,6 +207,7 @@ class BlockWriter:
         self._stream = stream
         self._parts: list[bytes] = []
         self._size = 0
+        self._enough = LOCAL_WRITE_BYTES if isinstance(stream, io.BufferedWriter) else WRITE_BYTES
 
     def write(self, data: bytes) -> None:
         """
@@ -196,7 +217,7 @@ class BlockWriter:
         """
         self._parts.append(data)
         self._size += len(data)
-        if self._size >= WRITE_BYTES:
+        if self._size >= self._enough:
             self.flush()
 
     def flush(self) -> None:

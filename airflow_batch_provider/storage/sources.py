@@ -26,10 +26,11 @@ def find_files(source: str) -> list[ObjectStoragePath]:
     :raises InputError: There is none.
     """
     path = paths.as_path(source)
+    path.fs.invalidate_cache()  # s3fs remembers listings, also of before somebody else added files
     if _GLOB_MARKS & set(path.name):
         found = sorted((each for each in path.parent.glob(path.name) if each.is_file()), key=str)
     elif path.is_dir():
-        found = sorted((each for each in path.iterdir() if each.name.endswith(SUFFIXES)), key=str)
+        found = sorted((each for each in path.iterdir() if each.name.endswith(SUFFIXES) and each.is_file()), key=str)
     else:
         found = [path] if path.exists() else []
     if not found:

@@ -1,0 +1,66 @@
+"""What a run says at its end, and at the end of each round."""
+
+from __future__ import annotations
+
+import json
+
+from airflow_batch_provider.core.journal import Journal, Piece
+from airflow_batch_provider.core.summary import round_line, summary_of
+from tests.core.support import CHAT, NOW
+
+
+def piece(number: int, round_number: int, **changes: object) -> Piece:
+    found = Piece(number, round_number, 0, CHAT, 5, 100, submission={"batch_id": f"batch_{round_number}{number}"})
+    for name, value in changes.items():
+        setattr(found, name, value)
+    return found
+
+
+def journal() -> Journal:
+    """Ten requests: 429 twice in round 0, once more in round 1; one 400 for good."""
+    first = piece(0, 0, counts={"succeeded": 4, "failed": 1}, reasons={"400 bad": 1}, final_reasons={"400 bad": 1},
+                  input_tokens=40, output_tokens=4)  # fmt: skip
+    second = piece(1, 0, counts={"succeeded": 3}, open=2, reasons={"429 rate": 2}, input_tokens=30, output_tokens=3)
+    again = piece(0, 1, counts={"succeeded": 1, "failed": 1}, reasons={"429 rate": 1}, final_reasons={"429 rate": 1},
+                  input_tokens=10, output_tokens=1)  # fmt: skip
+    owner = {"dag_id": "d", "task_id": "t", "run_id": "r", "map_index": -1}
+    return Journal(owner, "print", NOW, "1", requests=10, bytes=200, pieces=[first, second, again])
+
+
+def test_the_summary_adds_up() -> None:
+    """Outcomes add up to the requests, tokens to what all rounds used, and every outcome is named."""
+    found = summary_of(journal(), "out/results.jsonl", "out/failures.jsonl", NOW + 90)
+
+    assert found["outcomes"] == {
+        "succeeded": 8, "failed": 2, "invalid": 0, "expired": 0, "cancelled": 0, "missing": 0,
+    }  # fmt: skip
+    assert sum(found["outcomes"].values()) == found["requests"] == 10
+    assert found["usage"] == {"input_tokens": 80, "output_tokens": 8}
+    assert (found["rounds"], found["batches"], found["batch_ids"]) == (2, 3, ["batch_00", "batch_01", "batch_10"])
+    assert (found["started_at"], found["ended_at"]) == ("2027-01-15T08:00:00+00:00", "2027-01-15T08:01:30+00:00")
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_reasons_are_those_of_requests_that_failed_in_the_end() -> None:
+    """What failed once and succeeded in a later round is no reason for the run's failures."""
+    found = summary_of(journal(), "r", None, NOW)
+
+    assert found["reasons"] == {"400 bad": 1, "429 rate": 1}
+    assert sum(found["reasons"].values()) == found["requests"] - found["outcomes"]["succeeded"]
+
+
+def test_only_the_commonest_reasons_are_kept() -> None:
+    """XCom stays small, however many ways a service has to fail."""
+    run = journal()
+    run.pieces[0].final_reasons = {f"400 code-{number}": number for number in range(1, 100)}
+
+    reasons = summary_of(run, "r", None, NOW)["reasons"]
+
+    assert len(reasons) == 20
+    assert max(reasons.values()) == 99
+
+
+def test_the_line_of_a_round_tells_outcomes_open_requests_and_reasons() -> None:
+    """One line per round, also of what goes again and why."""
+    assert round_line(journal(), 0) == "Round 0: 7 succeeded, 1 failed, 2 open (2x 429 rate, 1x 400 bad)."
+    assert round_line(journal(), 1) == "Round 1: 1 succeeded, 1 failed (1x 429 rate)."

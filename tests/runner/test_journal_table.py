@@ -1,0 +1,251 @@
+"""What a try does with the journal it finds: a row of the table in docs/design.md per test."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_batch_provider.core.limits import BatchLimits
+from airflow_batch_provider.exceptions import (
+    ForeignJournalError,
+    InputError,
+    JournalUnreadableError,
+    StaleJournalError,
+)
+from airflow_batch_provider.runner import Finished
+from airflow_batch_provider.sandbox import SandboxServer
+from tests.fakes import FakeClock, WorkerCrash
+from tests.runner.support import Desk, dying_worker
+
+ECHOES = ("sandbox-echo",) * 4
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """Give a run of two shards."""
+    clock = FakeClock()
+    with SandboxServer(clock=clock, seed=6) as server:
+        desk = Desk(server, clock, tmp_path)
+        desk.write(*ECHOES)
+        yield desk
+
+
+def crash(desk: Desk, point: str, *, nth: int = 1) -> None:
+    """Let the first try run until it comes by a point for the nth time, and die there."""
+    left = [nth]
+
+    def probe(at: str) -> None:
+        left[0] -= at == point
+        if left[0] == 0:
+            raise WorkerCrash(at)
+
+    with dying_worker(desk.output, probe), pytest.raises(WorkerCrash):
+        desk.finish(probe=probe)
+    desk.clock.advance(60)
+
+
+@pytest.mark.parametrize(
+    ("point", "nth", "step", "uploads", "batches", "downloads"),
+    [
+        pytest.param("before write journal.json", 1, None, 2, 2, 2, id="nothing"),
+        pytest.param("before POST /files", 1, "planned", 2, 2, 2, id="planned"),
+        pytest.param("after POST /files", 1, "planned", 3, 2, 2, id="upload-intended"),
+        pytest.param("before POST /batches", 1, "uploaded", 2, 2, 2, id="create-intended"),
+        pytest.param("after POST /batches", 1, "uploaded", 2, 2, 2, id="created-unnoted"),
+        pytest.param("before POST /files", 2, "created", 2, 2, 2, id="created"),
+        pytest.param("before write 0-00000.jsonl", 2, "created", 2, 2, 3, id="ended"),
+        pytest.param("before write results.jsonl", 1, "landed", 2, 2, 2, id="landed"),
+        pytest.param("before write summary.json", 1, "cleaned", 2, 2, 2, id="cleaned"),
+    ],
+)
+def test_a_retry_goes_on_where_the_journal_says(
+    desk: Desk, point: str, nth: int, step: str | None, uploads: int, batches: int, downloads: int
+) -> None:
+    """Each step is done again only when it is not known to be done, and the paid one never."""
+    crash(desk, point, nth=nth)
+    assert not desk.journal_path.exists() if step is None else desk.journal()["pieces"][0]["step"] == step
+
+    desk.finish("2")
+
+    calls = desk.server.calls
+    assert calls["POST /files"] == uploads
+    assert calls["POST /batches"] == batches == len(desk.live())
+    assert calls["GET /files/{id}/content"] == downloads
+    assert desk.outcomes() == ["succeeded"] * 4
+    assert desk.server.files() == []
+
+
+@pytest.mark.parametrize("attempt", [pytest.param("2", id="retry-or-clear"), pytest.param("1", id="same-try")])
+def test_a_finished_run_is_reused_without_a_call(desk: Desk, attempt: str) -> None:
+    """Clearing a task that succeeded returns the same summary; the service is not called at all."""
+    summary, results, before = desk.finish(), desk.results, desk.calls()
+    desk.clock.advance(100_000)
+
+    again = desk.advance(attempt)
+
+    assert again == Finished(summary)
+    assert desk.calls() == before
+    assert desk.results == results
+
+
+def test_a_finished_run_is_reused_after_its_input_changed(desk: Desk) -> None:
+    """What is finished does not ask about its input any more."""
+    summary = desk.finish()
+    desk.input.unlink()
+
+    assert desk.advance("2", on_changed_input="restart") == Finished(summary)
+
+
+def test_a_finished_run_begins_anew_when_asked(desk: Desk) -> None:
+    """With ``if_finished="restart"`` everything is sent again, and only the new batches' files go."""
+    first = desk.finish()
+    desk.write(*ECHOES, "sandbox-echo")
+
+    second = desk.finish("2", if_finished="restart")
+
+    assert (second["requests"], second["batches"]) == (5, 3)
+    assert not set(first["batch_ids"]) & set(second["batch_ids"])
+    assert len(desk.rows()) == 5
+
+
+def test_a_restarted_run_that_crashes_goes_on(desk: Desk) -> None:
+    """The next try of a restarted run does not restart it once more."""
+    desk.finish()
+    desk.advance("2", if_finished="restart")
+
+    desk.finish("3", if_finished="restart")
+
+    assert len(desk.batches()) == 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda desk: desk.write(*ECHOES, "sandbox-echo") or {}, id="input"),
+        pytest.param(lambda desk: {"endpoint": "/v1/chat/completions"}, id="endpoint"),
+        pytest.param(lambda desk: {"limits": BatchLimits(max_requests=3)}, id="limits"),
+    ],
+)
+def test_a_changed_input_fails_and_nothing_is_sent(desk: Desk, change: Any) -> None:
+    """A plan is not continued with another input or other parameters that shape it, unless asked."""
+    desk.advance()
+    options, before = change(desk), desk.calls()
+
+    with pytest.raises(StaleJournalError, match="Nothing was sent") as caught:
+        desk.advance("2", **options)
+
+    assert not caught.value.retryable
+    assert desk.calls() == before
+
+
+def test_a_changed_input_restarts_when_asked(desk: Desk) -> None:
+    """With ``on_changed_input="restart"`` the new input is planned and sent; running batches are left alone."""
+    desk.advance()
+    first = desk.live()
+    desk.write("sandbox-echo")
+
+    summary = desk.finish("2", on_changed_input="restart")
+
+    assert summary["requests"] == len(desk.rows()) == 1
+    assert desk.live()[: len(first)] == first
+    assert not set(first) & set(summary["batch_ids"])
+
+
+def test_a_restart_with_a_wrong_input_does_not_spoil_the_earlier_run(desk: Desk) -> None:
+    """The new input is found wrong after its first shard was written over the old one: the old plan is not gone on with."""
+    desk.advance()
+    good, times = desk.input.read_bytes(), desk.input.stat()
+    desk.write("sandbox-fail-400", "sandbox-fail-400", "sandbox-echo", url="/v1/chat/completions")
+    desk.input.write_bytes(desk.input.read_bytes() + b"not JSON\n")
+    with pytest.raises(InputError):
+        desk.advance("2", on_changed_input="restart")
+    desk.input.write_bytes(good)
+    os.utime(desk.input, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    with pytest.raises(StaleJournalError):
+        desk.advance("3")
+    desk.finish("4", on_changed_input="restart")
+
+    assert [row["custom_id"] for row in desk.rows()] == [f"row-{number}" for number in range(4)]
+    assert desk.outcomes() == ["succeeded"] * 4
+
+
+def test_a_vanished_input_goes_on_with_the_runs_own_copy(desk: Desk) -> None:
+    """The source is read once; what it held is under ``_run/``."""
+    crash(desk, "before POST /files")
+    desk.input.unlink()
+
+    desk.finish("2")
+
+    assert desk.outcomes() == ["succeeded"] * 4
+
+
+@pytest.mark.parametrize("is_finished", [pytest.param(True, id="finished"), pytest.param(False, id="waiting")])
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"run_id": "scheduled__2026-11-25"}, id="run"),
+        pytest.param({"task_id": "label_v2"}, id="task"),
+        pytest.param({"map_index": 2}, id="mapped"),
+    ],
+)
+def test_a_foreign_journal_names_both(desk: Desk, other: dict[str, Any], is_finished: bool) -> None:
+    """An output folder belongs to one task instance; the error names its owner and the intruder."""
+    desk.finish() if is_finished else desk.advance()
+    owner, before = desk.owner, desk.calls()
+    intruder = replace(desk.owner, **other)
+
+    desk.owner = intruder
+    with pytest.raises(ForeignJournalError) as caught:
+        desk.advance(if_finished="restart", on_changed_input="restart")
+
+    assert str(owner) in str(caught.value)
+    assert str(intruder) in str(caught.value)
+    assert desk.calls() == before
+
+
+UNREADABLE = {
+    "garbage": lambda text: b"\x00\xff garbage",
+    "empty": lambda text: b"",
+    "cut": lambda text: text[: len(text) // 2],
+    "null": lambda text: b"null",
+    "list": lambda text: b"[1]",
+    "object": lambda text: b"{}",
+    "future": lambda text: text.replace(b'"version": 1', b'"version": 2', 1),
+    "new-field": lambda text: text.replace(b'"version": 1', b'"version": 1, "priority": 3', 1),
+    "unknown-step": lambda text: text.replace(b'"created"', b'"billed"'),
+    "no-pieces": lambda text: json.dumps(json.loads(text) | {"pieces": None}).encode(),
+}
+
+
+@pytest.mark.parametrize("resumes", [pytest.param(True, id="resumed"), pytest.param(False, id="retry")])
+@pytest.mark.parametrize("damage", UNREADABLE)
+def test_an_unreadable_journal_is_never_taken_for_absent(desk: Desk, damage: str, resumes: bool) -> None:
+    """It may tell of paid batches: nothing is sent, it stays as it is, and the error says so."""
+    desk.advance()
+    damaged, before = UNREADABLE[damage](desk.journal_path.read_bytes()), desk.calls()
+    desk.journal_path.write_bytes(damaged)
+
+    with pytest.raises(JournalUnreadableError, match=r"journal\.json .*nothing was\s+started"):
+        desk.advance("1" if resumes else "2", resumes=resumes)
+
+    assert desk.calls() == before
+    assert desk.journal_path.read_bytes() == damaged
+
+
+def test_a_journal_that_vanished_while_the_task_waited_is_no_new_run(desk: Desk) -> None:
+    """A deferred try that finds no journal knows that there was one."""
+    desk.advance()
+    before = desk.calls()
+    desk.journal_path.unlink()
+
+    with pytest.raises(JournalUnreadableError, match="is gone"):
+        desk.advance(resumes=True)
+
+    assert desk.calls() == before

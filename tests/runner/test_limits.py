@@ -1,0 +1,224 @@
+"""Limits and patience: how many batches at a time, full queues, batches that stand still."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_batch_provider.exceptions import ConfigurationError
+from airflow_batch_provider.runner import CANCELLING_SECONDS, LOOK_AGAIN_SECONDS, Waiting
+from airflow_batch_provider.sandbox import Durations, SandboxServer
+from tests.fakes import FakeClock
+from tests.runner.support import RUNNING, Desk
+
+ECHO = "sandbox-echo"
+HOUR = 3600.0
+STALLED = {"sandbox": "stall=true"}
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    clock = FakeClock()
+    with SandboxServer(clock=clock, seed=9, durations=Durations(cancelling=60)) as server:
+        desk = Desk(server, clock, tmp_path)
+        desk.write(*[ECHO] * 4)
+        yield desk
+
+
+def waiting(desk: Desk, **how: Any) -> Waiting:
+    step = desk.advance(**how)
+    assert isinstance(step, Waiting)
+    return step
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_never_more_than_max_active_batches(desk: Desk, limit: int) -> None:
+    """At the moment of each paid call fewer batches run than allowed; in the end all were sent."""
+    desk.write(*[ECHO] * 9, "sandbox-fail-429")
+    running: list[int] = []
+
+    def probe(point: str) -> None:
+        if point == "after POST /batches":
+            running.append(len(desk.live(*RUNNING)))
+
+    desk.finish(probe=probe, max_active_batches=limit, pause=5)
+
+    assert max(running) == limit
+    assert len(running) == 6
+    assert len(desk.rows()) == 10
+
+
+def test_what_waits_for_a_place_is_sent_when_one_batch_has_ended(desk: Desk) -> None:
+    """With more to send, one ended batch is enough to go on; without, all are waited for."""
+    first = waiting(desk, max_active_batches=1)
+    desk.clock.advance(60)
+    second = waiting(desk, max_active_batches=1, resumes=True)
+
+    assert (len(first.batch_ids), first.for_any) == (1, True)
+    assert (len(second.batch_ids), second.for_any) == (1, False)
+    assert first.batch_ids != second.batch_ids
+
+
+@pytest.mark.parametrize("stall_after", [pytest.param(None, id="no-stall"), pytest.param(12 * HOUR, id="stall")])
+def test_a_shard_that_waits_for_a_place_does_not_hurry_anybody(desk: Desk, stall_after: float | None) -> None:
+    """What was not sent cannot stand still: nobody is woken before the batch that runs could have stalled."""
+    now = desk.clock()
+
+    step = waiting(desk, max_active_batches=1, stall_after=stall_after)
+
+    assert step.look_again_at == (None if stall_after is None else now + stall_after)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param({"max_active_batches": 0}, id="no-batches"), pytest.param({"max_rounds": 0}, id="no-rounds")],
+)
+def test_limits_that_would_never_end_are_refused(desk: Desk, options: dict[str, Any]) -> None:
+    """No batch at a time, or no round at all, is a mistake and nothing is sent."""
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        desk.advance(**options)
+
+    assert desk.calls() == 0
+
+
+def test_a_full_queue_puts_the_shard_back(desk: Desk) -> None:
+    """A batch refused because too much is queued is no failure: the shard waits and is sent again, uploaded once."""
+    desk.write(ECHO)
+    waiting(desk, metadata={"sandbox": "queue_full=true"})
+    desk.clock.advance(60)
+
+    with desk.worker(resumes=True) as run:
+        put_back = run.advance()
+        at_once = run.advance()
+        desk.clock.advance(LOOK_AGAIN_SECONDS)
+        run.advance()
+    summary = desk.finish(resumes=True)
+
+    assert isinstance(put_back, Waiting)
+    assert isinstance(at_once, Waiting)
+    assert (put_back.batch_ids, put_back.look_again_at) == ((), desk.clock() - 60)
+    assert [batch["status"] for batch in desk.batches()] == ["failed", "completed"]
+    assert (summary["rounds"], desk.server.calls["POST /files"]) == (1, 1)
+    assert desk.outcomes() == ["succeeded"]
+
+
+def test_a_full_queue_of_one_shard_lets_the_others_go_on(desk: Desk) -> None:
+    """While a shard is put back, running batches are waited for, and the first that ends makes a place."""
+    waiting(desk, metadata={"sandbox": "queue_full=true"}, max_active_batches=1)
+    desk.clock.advance(60)
+    waiting(desk, resumes=True, max_active_batches=1)  # put back
+    desk.clock.advance(60)
+
+    step = waiting(desk, resumes=True, max_active_batches=1)
+
+    assert (len(step.batch_ids), step.for_any) == (1, True)
+    assert len(desk.live(*RUNNING)) == 1
+    desk.finish(resumes=True, max_active_batches=1)
+    assert desk.outcomes() == ["succeeded"] * 4
+
+
+@pytest.mark.parametrize("retry_after", [pytest.param(700, id="told"), pytest.param(None, id="not-told")])
+def test_a_create_refused_with_429_waits(desk: Desk, retry_after: int | None) -> None:
+    """The service wants fewer calls: the run waits as long as it says, without an error, and sends then."""
+    desk.write(ECHO)
+    options = {} if retry_after is None else {"retry_after": retry_after}
+    desk.server.faults.add("POST /batches", "status", status=429, times=4, **options)
+
+    with desk.worker() as run:
+        step = run.advance()
+        wait = desk.server.faults.clear()
+        again = run.advance()
+        now = desk.clock()
+        desk.clock.advance(retry_after or LOOK_AGAIN_SECONDS)
+        run.advance()
+
+    assert wait is None
+    assert isinstance(step, Waiting)
+    assert isinstance(again, Waiting)
+    assert (step.batch_ids, step.look_again_at) == ((), now + (retry_after or LOOK_AGAIN_SECONDS))
+    assert again.batch_ids == ()
+    assert len(desk.batches()) == 1
+
+
+def test_a_batch_that_stands_still_is_cancelled_and_its_open_requests_go_again(desk: Desk) -> None:
+    """After ``stall_after`` without a change the batch is cancelled; what it did is kept, the rest is sent anew."""
+    desk.write(ECHO, ECHO)
+    step = waiting(desk, metadata=STALLED, stall_after=HOUR)
+    desk.clock.advance(60)
+    moved = waiting(desk, metadata=STALLED, stall_after=HOUR, resumes=True)
+    desk.clock.advance(HOUR - 1)
+    still = waiting(desk, metadata=STALLED, stall_after=HOUR, resumes=True)
+    assert desk.server.calls["POST /batches/{id}/cancel"] == 0
+    desk.clock.advance(1)
+
+    cancelled = waiting(desk, metadata=STALLED, stall_after=HOUR, resumes=True)
+    desk.clock.advance(120)
+    desk.finish(resumes=True, stall_after=HOUR)
+
+    assert step.look_again_at is not None
+    assert moved.look_again_at == still.look_again_at == step.look_again_at + 60
+    assert cancelled.look_again_at == desk_time_of_cancel(desk) + CANCELLING_SECONDS
+    assert [batch["status"] for batch in desk.batches()] == ["cancelled", "completed"]
+    assert desk.outcomes() == ["succeeded"] * 2
+    assert sorted(row["round"] for row in desk.rows()) == [0, 1]
+
+
+def desk_time_of_cancel(desk: Desk) -> float:
+    return float(desk.batches()[0]["cancelling_at"])
+
+
+@pytest.mark.parametrize("stall_after", [pytest.param(12 * HOUR, id="long"), pytest.param(60.0, id="short")])
+def test_a_cancel_that_never_ends_is_left_behind(tmp_path: Path, stall_after: float) -> None:
+    """A batch that stays ``cancelling`` (OGX after a crash) holds nobody up for longer than half an hour."""
+    clock = FakeClock()
+    with SandboxServer(clock=clock, seed=9, durations=Durations(cancelling=1e9)) as server:
+        desk = Desk(server, clock, tmp_path)
+        desk.write(ECHO)
+        waiting(desk, metadata=STALLED, stall_after=stall_after)
+        clock.advance(60)
+        waiting(desk, metadata=STALLED, stall_after=stall_after, resumes=True)
+        clock.advance(stall_after)
+        waiting(desk, metadata=STALLED, stall_after=stall_after, resumes=True)
+        clock.advance(60)
+        late = waiting(desk, metadata=STALLED, stall_after=stall_after, resumes=True)
+        clock.advance(CANCELLING_SECONDS - 60)
+
+        step = waiting(desk, stall_after=stall_after, resumes=True)
+        desk.finish(resumes=True, stall_after=stall_after)
+
+        assert late.look_again_at == clock() - 60
+        assert step.batch_ids == (desk.batches()[1]["id"],)
+        assert [batch["status"] for batch in desk.batches()] == ["cancelling", "completed"]
+        assert [(row["outcome"], row["round"]) for row in desk.rows()] == [("succeeded", 1)]
+
+
+def test_a_stalled_batch_that_ends_just_then_is_landed(desk: Desk) -> None:
+    """The service refuses the cancel because the batch has ended in between: no error, the rows are taken."""
+    desk.write(ECHO)
+    waiting(desk, metadata={"sandbox": "seconds=7200"}, stall_after=HOUR)
+    desk.clock.advance(60)
+    waiting(desk, stall_after=HOUR, resumes=True)
+    desk.clock.advance(HOUR)
+    desk.server.faults.add("POST /batches/{id}/cancel", "status", status=409, times=1)
+
+    waiting(desk, stall_after=HOUR, resumes=True)
+    desk.clock.advance(2 * HOUR)
+    desk.finish(resumes=True, stall_after=HOUR)
+
+    assert desk.outcomes() == ["succeeded"]
+    assert len(desk.batches()) == 1
+
+
+def test_without_stall_after_nothing_is_ever_cancelled(desk: Desk) -> None:
+    """A batch may take its time."""
+    desk.write(ECHO)
+    waiting(desk, metadata=STALLED)
+    desk.clock.advance(80_000)
+
+    step = waiting(desk, resumes=True)
+
+    assert step.look_again_at is None
+    assert desk.live("in_progress") == list(step.batch_ids)

@@ -1,0 +1,170 @@
+"""Two tries at once: a worker thought dead goes on while its successor works, and nothing is paid or written twice."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from airflow_batch_provider.exceptions import SupersededError
+from airflow_batch_provider.sandbox import SandboxServer
+from tests.fakes import FakeClock
+from tests.runner.support import Desk, dying_worker, new_desk, on_call
+
+MODELS = ("sandbox-echo", "sandbox-fail-400", "sandbox-echo")
+SOME_FAIL = {"sandbox": "fail_rows=0.5 fail_code=429"}
+NEEDED_BATCHES = 3
+PARTS = 4
+
+
+@pytest.fixture(scope="module")
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(scope="module")
+def server(clock: FakeClock) -> Iterator[SandboxServer]:
+    with SandboxServer(clock=clock, seed=4) as running:
+        yield running
+
+
+@pytest.fixture
+def desk(server: SandboxServer, clock: FakeClock, tmp_path: Path) -> Desk:
+    desk = new_desk(server, clock, tmp_path)
+    desk.write("sandbox-echo", "sandbox-echo")
+    return desk
+
+
+def assert_one_batch(desk: Desk) -> None:
+    assert len(desk.live()) == 1
+    assert [row["batch_id"] for row in desk.rows()] == desk.live() * 2
+    assert desk.outcomes() == ["succeeded", "succeeded"]
+
+
+@pytest.mark.parametrize(
+    "takes_over",
+    [
+        pytest.param(lambda desk: desk.advance("2"), id="successor-waits"),
+        pytest.param(lambda desk: desk.finish("2", delete_remote_files=False), id="successor-finished"),
+    ],
+)
+def test_a_late_paid_call_of_a_superseded_try_is_cancelled(desk: Desk, takes_over: Callable[[Desk], object]) -> None:
+    """A try is suspended before its paid call, its successor pays, then the call goes out: its twin is cancelled at once."""
+    probe = on_call("before POST /batches", lambda: takes_over(desk))
+
+    with pytest.raises(SupersededError, match="another try of this task has taken over|Another try"):
+        desk.advance("1", probe=probe)
+    desk.finish("2", resumes=True)
+
+    assert len(desk.batches()) == 2
+    assert_one_batch(desk)
+
+
+def test_a_late_paid_call_after_the_successors_cleanup_is_refused(desk: Desk) -> None:
+    """When the successor has finished and tidied up, the late call has no input any more, and the try stops."""
+    with pytest.raises(SupersededError):
+        desk.advance("1", probe=on_call("before POST /batches", lambda: desk.finish("2")))
+
+    assert len(desk.batches()) == 1
+    assert_one_batch(desk)
+
+
+def test_a_paid_call_that_the_successor_did_not_see_yet_wins(desk: Desk) -> None:
+    """The first try's batch is older than the successor's: both agree on it, and the younger one is cancelled."""
+    first = on_call("before POST /batches", lambda: desk.advance("1", resumes=True, probe=lambda point: None))
+    with pytest.raises(SupersededError):
+        desk.advance("1", probe=on_call("before POST /batches", lambda: desk.advance("2", probe=first)))
+
+    desk.finish("2", resumes=True)
+
+    assert_one_batch(desk)
+
+
+def test_a_resumed_try_that_was_superseded_sends_nothing(desk: Desk) -> None:
+    """A deferred try that comes back after its successor began stops before it asks the service anything."""
+    desk.advance("1")
+    desk.advance("2")
+    before = desk.calls()
+
+    with pytest.raises(SupersededError, match="Nothing is lost"):
+        desk.advance("1", resumes=True)
+
+    assert desk.calls() == before
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_worker_thought_dead_may_wake_after_its_successor_finished(
+    server: SandboxServer, clock: FakeClock, tmp_path: Path, part: int
+) -> None:
+    """Wherever a try is suspended while its successor does everything, no second batch lives and the results stay."""
+    for number in itertools.count(part, PARTS):
+        desk = new_desk(server, clock, tmp_path / str(number), metadata=SOME_FAIL)
+        desk.write(*MODELS)
+        sleeper = Sleeper(number, desk, lambda desk=desk: desk.finish("2"))
+
+        end = sleeper.run()
+
+        if not sleeper.point:
+            break
+        assert isinstance(end, SupersededError | None), sleeper.point
+        assert len(desk.live()) == NEEDED_BATCHES, sleeper.point
+        assert desk.results == sleeper.results, sleeper.point
+    assert number > 8 * PARTS
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_worker_thought_dead_may_wake_while_its_successor_waits(
+    server: SandboxServer, clock: FakeClock, tmp_path: Path, part: int
+) -> None:
+    """Wherever a try is suspended while its successor takes the run over, the successor ends it as if alone."""
+    for number in itertools.count(part, PARTS):
+        desk = new_desk(server, clock, tmp_path / str(number), metadata=SOME_FAIL)
+        desk.write(*MODELS)
+        sleeper = Sleeper(number, desk, lambda desk=desk: desk.advance("2"))
+
+        end = sleeper.run()
+
+        if not sleeper.point:
+            break
+        assert isinstance(end, SupersededError | None), sleeper.point
+        desk.finish("2", resumes=desk.journal()["attempt"] == "2")
+        assert len(desk.live()) == NEEDED_BATCHES, sleeper.point
+        assert desk.outcomes() == ["succeeded", "failed", "succeeded"], sleeper.point
+    assert number > 8 * PARTS
+
+
+class Sleeper:
+    """
+    A try that is suspended before one of its effects while something else happens.
+
+    :param number: Which effect, from 0.
+    :param desk: Its run.
+    :param meanwhile: What happens.
+    """
+
+    def __init__(self, number: int, desk: Desk, meanwhile: Callable[[], object]) -> None:
+        self.point = ""
+        self.results: bytes | None = None
+        self._left = number
+        self._desk = desk
+        self._meanwhile = meanwhile
+
+    def run(self) -> Exception | None:
+        """Let the try go to its end; return why it stopped."""
+        with dying_worker(self._desk.output, self._probe):
+            try:
+                self._desk.finish("1", probe=self._probe)
+            except Exception as error:  # noqa: BLE001 - the test says which are right
+                return error
+        return None
+
+    def _probe(self, point: str) -> None:
+        if self.point or not point.startswith("before "):
+            return
+        if self._left == 0:
+            self.point = point
+            self._meanwhile()
+            self.results = self._desk.results
+        self._left -= 1

@@ -1,0 +1,80 @@
+"""Shards are uploaded a few at a time."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from airflow_batch_provider.core.journal import Piece
+from airflow_batch_provider.core.options import RunOptions
+from airflow_batch_provider.sending import Uploads
+
+
+def piece(number: int, *, step: str = "planned") -> Piece:
+    """Build a piece."""
+    return Piece(number, 0, 0, "/v1/chat/completions", 1, 1, number, step=step)  # type: ignore[arg-type]
+
+
+def options(at_a_time: int) -> RunOptions:
+    """Build options."""
+    return RunOptions(input="in", output="out", uploads_at_a_time=at_a_time)
+
+
+def test_uploads_run_side_by_side_and_keep_their_pieces() -> None:
+    """Three uploads meet each other under way, and each piece gets its own file."""
+    together = threading.Barrier(3, timeout=20)
+
+    def upload(each: Piece) -> str:
+        together.wait()
+        return f"file-{each.number}"
+
+    pieces = [piece(number) for number in range(6)]
+    with Uploads(upload, options(3)) as uploads:
+        uploads.start(pieces)
+        found = [uploads.file_id_of(each) for each in pieces]
+
+    assert found == [f"file-{number}" for number in range(6)]
+
+
+def test_one_at_a_time_uploads_when_asked() -> None:
+    """With one at a time nothing is sent ahead of its turn."""
+    sent: list[int] = []
+
+    def upload(each: Piece) -> str:
+        sent.append(each.number)
+        return "file"
+
+    with Uploads(upload, options(1)) as uploads:
+        uploads.start([piece(0), piece(1)])
+        before = list(sent)
+        uploads.file_id_of(piece(1))
+
+    assert (before, sent) == ([], [1])
+
+
+def test_uploaded_pieces_are_not_sent_again() -> None:
+    """A piece that an earlier try uploaded is passed over."""
+    sent: list[int] = []
+
+    with Uploads(lambda each: sent.append(each.number) or "file", options(2)) as uploads:
+        uploads.start([piece(0, step="uploaded"), piece(1)])
+        uploads.file_id_of(piece(1))
+
+    assert sent == [1]
+
+
+def test_a_failed_upload_fails_its_piece() -> None:
+    """The error comes out where the piece is sent, and other pieces keep their files."""
+
+    def upload(each: Piece) -> str:
+        if each.number == 0:
+            raise OSError("disk")
+        return f"file-{each.number}"
+
+    with Uploads(upload, options(2)) as uploads:
+        uploads.start([piece(0), piece(1)])
+        with pytest.raises(OSError, match="disk"):
+            uploads.file_id_of(piece(0))
+
+        assert uploads.file_id_of(piece(1)) == "file-1"

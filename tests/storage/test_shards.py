@@ -1,0 +1,142 @@
+"""The files of a run: what was written comes back, in blocks, in order."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_batch_provider.core.journal import Piece
+from airflow_batch_provider.exceptions import JournalUnreadableError
+from airflow_batch_provider.storage import shards
+from airflow_batch_provider.storage.shards import BlockWriter, RunFolder, read_blocks
+from tests.core.support import CHAT, line
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(f"{tmp_path}/")
+
+
+def piece(requests: int, first_index: int | None = 0) -> Piece:
+    return Piece(3, 1, 0, CHAT, requests, 0, first_index)
+
+
+def write(path: str, content: bytes) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(content)
+
+
+def test_names_tell_round_and_number(folder: RunFolder, tmp_path: Path) -> None:
+    """A piece's files carry its round and number; a slash at the end of the output changes nothing."""
+    assert folder.shard(piece(1)) == f"{tmp_path}/_run/shards/1-00003.jsonl"
+    assert folder.landed(piece(1)) == f"{tmp_path}/_run/landed/1-00003.jsonl"
+    assert folder.journal == RunFolder(str(tmp_path)).journal == f"{tmp_path}/_run/journal.json"
+
+
+def test_a_file_that_is_surely_absent_is_none(folder: RunFolder) -> None:
+    """Only "not found" means that there is no journal."""
+    assert folder.load_json(folder.journal) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"a": 1}x'])
+def test_a_file_that_cannot_be_read_is_never_taken_for_absent(folder: RunFolder, content: bytes) -> None:
+    """It may tell of paid batches."""
+    write(folder.journal, content)
+    with pytest.raises(JournalUnreadableError, match="cannot be read .*nothing was started"):
+        folder.load_json(folder.journal)
+
+
+def test_a_folder_in_the_journals_place_is_an_error(folder: RunFolder) -> None:
+    """Whatever else stands there, it is not "no journal"."""
+    Path(folder.journal).mkdir(parents=True)
+    with pytest.raises(JournalUnreadableError):
+        folder.load_json(folder.journal)
+
+
+def test_json_comes_back(folder: RunFolder) -> None:
+    """What is saved is what is loaded, also over an older one, and nothing else is left."""
+    folder.save_json(folder.journal, {"a": 1, "long": "x" * 1000})
+    folder.save_json(folder.journal, {"a": "\u2028é"})
+
+    assert folder.load_json(folder.journal) == {"a": "\u2028é"}
+    assert [path.name for path in Path(folder.journal).parent.iterdir()] == ["journal.json"]
+
+
+@pytest.mark.parametrize("positions", [[], [0], [5, 1 << 40, 3]])
+def test_positions_come_back(folder: RunFolder, positions: list[int]) -> None:
+    """Also of inputs beyond four thousand million requests."""
+    folder.save_positions(folder.shard(piece(1)), positions)
+
+    assert list(folder.load_positions(folder.shard(piece(1)))) == positions
+
+
+def test_indices_are_a_range_or_the_saved_positions(folder: RunFolder) -> None:
+    """Consecutive requests need no file."""
+    folder.save_positions(folder.shard(piece(2)), [4, 9])
+
+    assert list(folder.indices(piece(3, first_index=7))) == [7, 8, 9]
+    assert list(folder.indices(piece(2, first_index=None))) == [4, 9]
+
+
+def test_custom_ids_come_in_order(folder: RunFolder) -> None:
+    """As the service will see them."""
+    ids = ["b", "a", "\u2028", '"quoted"', "é"]
+    write(folder.shard(piece(5)), b"".join(map(line, ids)))
+
+    assert folder.custom_ids(piece(5)) == ids
+
+
+@settings(derandomize=True, deadline=None, database=None, max_examples=40)
+@given(st.sets(st.integers(0, 299)), st.integers(1, 40_000))
+def test_requests_at_positions_are_those(
+    tmp_path_factory: pytest.TempPathFactory, positions: set[int], chunk_bytes: int
+) -> None:
+    """Any ascending positions, however the file falls into blocks."""
+    folder = RunFolder(str(tmp_path_factory.mktemp("run")))
+    lines = [line(f"row-{number}") for number in range(300)]
+    write(folder.shard(piece(300)), b"".join(lines))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("airflow_batch_provider.storage.paths.CHUNK_BYTES", chunk_bytes)
+        found = list(folder.requests_at(piece(300), sorted(positions)))
+
+    assert found == [lines[position] for position in sorted(positions)]
+
+
+def test_blocks_join_to_the_file(folder: RunFolder) -> None:
+    """Lines are split at line feeds alone."""
+    content = "a\u2028b\u0085c\rd\n\ne\n".encode()
+    write(folder.path("x"), content)
+
+    found = [each for block in read_blocks(folder.path("x")) for each in block]
+
+    assert found == ["a\u2028b\u0085c\rd\n".encode(), b"\n", b"e\n"]
+
+
+def test_removing_what_is_gone_is_done(folder: RunFolder) -> None:
+    """Tidying up can be broken off and repeated."""
+    write(folder.path("a"), b"")
+    for _ in range(2):
+        folder.remove([folder.path("a"), folder.path("deep", "er", "b")])
+    assert not Path(folder.path("a")).exists()
+
+
+def test_small_writes_become_large_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On object stores each write costs: nothing goes out before a block is full, and all of it in the end."""
+    monkeypatch.setattr(shards, "WRITE_BYTES", 10)
+    written: list[bytes] = []
+
+    class Stream(io.BytesIO):
+        def write(self, data: object) -> int:
+            written.append(bytes(data))  # type: ignore[call-overload]
+            return 0
+
+    writer = BlockWriter(Stream())
+    for _ in range(5):
+        writer.write(b"1234")
+    writer.flush()
+
+    assert written == [b"123412341234", b"12341234"]

@@ -1,0 +1,256 @@
+"""Bringing a piece's results home: any files a service may have, from a real client to the file of ordered rows."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_batch_provider import landing
+from airflow_batch_provider.client import BatchClient, ServiceSettings
+from airflow_batch_provider.core.batches import Batch, BatchProblem
+from airflow_batch_provider.core.journal import Piece
+from airflow_batch_provider.core.status import BatchStatus
+from airflow_batch_provider.exceptions import DownloadError
+from airflow_batch_provider.landing import OrderedRows, land
+from airflow_batch_provider.storage.shards import BlockWriter, RunFolder
+from tests.core.support import CHAT, line
+from tests.core.test_joining import Report, encode, failure, reports, success
+
+COMPLETED = Batch("batch_1", BatchStatus.COMPLETED)
+
+
+class Files:
+    """A service that has only files, as an ``httpx.MockTransport`` handler."""
+
+    def __init__(self, **contents: bytes) -> None:
+        self.contents = contents
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        name, _, route = request.url.path.removeprefix("/v1/files/").partition("/")
+        if name not in self.contents:
+            return httpx.Response(404, json={"error": {"message": "No such file"}})
+        content = self.contents[name]
+        return httpx.Response(200, content=content) if route else httpx.Response(200, json=self.about(name, content))
+
+    def about(self, name: str, content: bytes) -> dict[str, Any]:
+        return {"id": name, "object": "file", "bytes": len(content)}
+
+    def client(self) -> BatchClient:
+        settings = ServiceSettings(base_url="http://service.test/v1", max_retries=1)
+        return BatchClient(settings, transport=httpx.MockTransport(self), sleep=lambda seconds: None)
+
+
+class Desk:
+    """A run's folder with one piece that was sent."""
+
+    def __init__(self, root: Path, ids: list[str], *, first_index: int | None = 0) -> None:
+        self.folder = RunFolder(str(root))
+        self.piece = Piece(0, 0, 0, CHAT, len(ids), 0, first_index)
+        path = Path(self.folder.shard(self.piece))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"".join(map(line, ids)))
+
+    def land(self, files: Files, batch: Batch, *, can_go_again: bool = False) -> list[dict[str, Any]]:
+        with files.client() as client:
+            land(client, self.folder, self.piece, batch, can_go_again=can_go_again)
+        return self.rows()
+
+    def rows(self) -> list[dict[str, Any]]:
+        content = Path(self.folder.landed(self.piece)).read_bytes()
+        return [json.loads(row, parse_constant=pytest.fail) for row in content.splitlines(keepends=True)]
+
+    def open(self) -> list[int]:
+        return list(self.folder.load_positions(self.folder.landed(self.piece)))
+
+    def written(self) -> list[str]:
+        return sorted(path.name for path in Path(self.folder.output).rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path, ["a", "b", "c"])
+
+
+def with_files(**changes: Any) -> Batch:
+    return Batch(
+        "batch_1", **{"status": BatchStatus.COMPLETED, "output_file_id": "out", "error_file_id": "err"} | changes
+    )
+
+
+ENDS = [BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED, BatchStatus.FAILED]
+
+
+@settings(derandomize=True, deadline=None, database=None, max_examples=60)
+@given(
+    reports(),
+    st.booleans(),
+    st.sampled_from(ENDS),
+    st.sampled_from(["both", "output", "errors", "neither"]),
+    st.booleans(),
+)
+def test_whatever_comes_back_every_request_has_one_row(
+    tmp_path_factory: pytest.TempPathFactory,
+    report: Report,
+    can_go_again: bool,
+    status: BatchStatus,
+    has: str,
+    is_consecutive: bool,
+) -> None:
+    """Both files, one or none, empty or full of oddities: one row per request in order, and counts that reconcile."""
+    ids, output, errors, _, _ = report
+    contents = {"out": b"".join(output), "err": b"".join(errors).rstrip(b"\r\n")}
+    ids_of_files = {"output_file_id": "out" if has in ("both", "output") else None,
+                    "error_file_id": "err" if has in ("both", "errors") else None}  # fmt: skip
+    desk = Desk(tmp_path_factory.mktemp("run"), ids, first_index=5 if is_consecutive else None)
+    indices = list(range(5, 5 + len(ids))) if is_consecutive else [7 * n + 3 for n in range(len(ids))]
+    if not is_consecutive:
+        desk.folder.save_positions(desk.folder.shard(desk.piece), indices)
+
+    rows = desk.land(Files(**contents), with_files(status=status, **ids_of_files), can_go_again=can_go_again)
+
+    assert [(row["index"], row["custom_id"]) for row in rows] == list(zip(indices, ids, strict=True))
+    final = Counter(row["outcome"] for position, row in enumerate(rows) if position not in desk.open())
+    assert desk.piece.counts == final
+    assert sum(desk.piece.counts.values()) + desk.piece.open == len(ids)
+    assert desk.piece.open == len(desk.open())
+    assert desk.piece.status == status.value
+    assert {row["batch_id"] for row in rows} == {"batch_1"}
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "is_open"),
+    [
+        pytest.param(BatchStatus.COMPLETED, "missing", True, id="completed"),
+        pytest.param(BatchStatus.EXPIRED, "expired", True, id="expired"),
+        pytest.param(BatchStatus.CANCELLED, "cancelled", True, id="cancelled"),
+        pytest.param(BatchStatus.IN_PROGRESS, "missing", True, id="given-up"),
+        pytest.param(BatchStatus.FAILED, "failed", False, id="refused"),
+    ],
+)
+def test_requests_nobody_tells_of_end_like_their_batch(
+    desk: Desk, status: BatchStatus, outcome: str, is_open: bool
+) -> None:
+    """Without any file every request still has its row, and goes again unless the service refused the batch."""
+    batch = Batch("batch_1", status, problems=(BatchProblem("no such model", "invalid_model"),))
+    rows = desk.land(Files(), batch, can_go_again=True)
+
+    assert [row["outcome"] for row in rows] == [outcome] * 3
+    assert desk.open() == ([0, 1, 2] if is_open else [])
+    if not is_open:
+        assert rows[0]["error"] == {"code": "invalid_model", "message": "no such model"}
+
+
+def test_an_expired_batch_lands_what_was_paid_for(desk: Desk) -> None:
+    """Finished rows of a batch that did not get through are kept, the others are expired."""
+    expired = {"custom_id": "b", "response": None, "error": {"code": "batch_expired", "message": "."}}
+    files = Files(out=encode(success("c")), err=encode(expired))
+
+    rows = desk.land(files, with_files(status=BatchStatus.EXPIRED), can_go_again=True)
+
+    assert [row["outcome"] for row in rows] == ["expired", "expired", "succeeded"]
+    assert (desk.piece.counts, desk.open()) == ({"succeeded": 1}, [0, 1])
+
+
+def test_landing_again_is_landing_once(desk: Desk) -> None:
+    """A try that died after landing does no harm: the next one writes and counts the same."""
+    files = Files(out=encode(success("c")) + encode(success("a")), err=encode(failure("b", 429)))
+    first = desk.land(files, with_files(), can_go_again=True)
+    before = (desk.piece.counts, desk.piece.open, desk.piece.input_tokens, desk.open())
+
+    assert desk.land(files, with_files(), can_go_again=True) == first
+    assert (desk.piece.counts, desk.piece.open, desk.piece.input_tokens, desk.open()) == before
+    assert before == ({"succeeded": 2}, 1, 6, [1])
+
+
+DAMAGED = [
+    pytest.param(encode(success("a")) + encode(success("b"))[:-20] + b"\n" + encode(success("c")), id="cut"),
+    pytest.param(encode(success("a")) + b"<html>\n" + encode(success("c")), id="html"),
+    pytest.param(
+        encode(success("a")) + encode(success("b", "x")).replace(b'"x"', b'"\xff"') + encode(success("c")),
+        id="not-utf8",
+    ),
+    pytest.param(encode(success("a")) + b"[" * 9999 + b"\n" + encode(success("c")).rstrip(), id="deep"),
+]
+
+
+class Sizeless(Files):
+    """A service that does not tell sizes."""
+
+    def about(self, name: str, content: bytes) -> dict[str, Any]:
+        return {"id": name, "object": "file"}
+
+
+@pytest.mark.parametrize("damaged", DAMAGED)
+def test_a_file_damaged_on_the_way_is_never_landed(desk: Desk, damaged: bytes) -> None:
+    """Rows behind the damage would look missing and be paid again: landing fails, and a retry downloads anew."""
+    with pytest.raises(DownloadError) as error:
+        desk.land(Sizeless(out=damaged, err=b""), with_files())
+
+    assert error.value.retryable
+    assert desk.written() == ["0-00000.jsonl"]  # the shard alone
+
+
+@pytest.mark.parametrize("damaged", DAMAGED)
+def test_a_line_the_service_itself_spoilt_costs_only_its_row(desk: Desk, damaged: bytes) -> None:
+    """A file of just the size the service says was written so: no download will be better, the other rows are paid."""
+    rows = desk.land(Files(out=damaged, err=b""), with_files(), can_go_again=True)
+
+    assert [row["outcome"] for row in rows] == ["succeeded", "missing", "succeeded"]
+    assert (desk.piece.counts, desk.open()) == ({"succeeded": 2}, [1])
+
+
+def test_a_short_file_is_never_landed(desk: Desk) -> None:
+    """Also when it ends between two lines: the service's size tells."""
+
+    class Short(Files):
+        def about(self, name: str, content: bytes) -> dict[str, Any]:
+            return super().about(name, content) | {"bytes": len(content) + 100}
+
+    with pytest.raises(DownloadError, match="but the service says"):
+        desk.land(Short(out=encode(success("a")), err=b""), with_files())
+
+
+def test_a_file_that_is_named_and_not_there_fails_the_landing(desk: Desk) -> None:
+    """Results the service has lost are not "no rows": those were paid for."""
+    with pytest.raises(Exception, match="out"):
+        desk.land(Files(err=b""), with_files())
+    assert desk.written() == ["0-00000.jsonl"]
+
+
+@pytest.fixture
+def shuffled() -> list[tuple[int, bytes]]:
+    rows = [(number, b"%d %s\n" % (number, b"x" * (number % 50))) for number in range(2500)]
+    random.Random(1).shuffle(rows)
+    return rows
+
+
+@pytest.mark.parametrize("held", [pytest.param(1 << 30, id="in-memory"), pytest.param(5000, id="spilled")])
+def test_rows_come_out_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shuffled: list[tuple[int, bytes]], held: int
+) -> None:
+    """In memory or through a local file, and memory holds no more than the limit."""
+    monkeypatch.setattr(landing, "MAX_HELD_BYTES", held)
+    rows = OrderedRows(len(shuffled), tmp_path / "rows")
+    for start in range(0, len(shuffled), 100):
+        rows.put(shuffled[start : start + 100])
+        assert sum(len(row) for row in rows._rows if isinstance(row, bytes)) <= held
+    with (tmp_path / "out").open("wb") as stream:
+        rows.write_to(BlockWriter(stream))
+
+    assert (tmp_path / "out").read_bytes() == b"".join(row for _, row in sorted(shuffled))
+
+
+def test_a_row_that_was_never_put_is_noticed(tmp_path: Path) -> None:
+    """A hole is a bug of ours and never a shorter file."""
+    rows = OrderedRows(2, tmp_path / "rows")
+    rows.put([(0, b"x\n")])
+    with (tmp_path / "out").open("wb") as stream, pytest.raises(RuntimeError, match="never written"):
+        rows.write_to(BlockWriter(stream))

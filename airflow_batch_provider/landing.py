@@ -45,7 +45,7 @@ def land(client: BatchClient, folder: RunFolder, piece: Piece, batch: Batch, *, 
     )
     with tempfile.TemporaryDirectory(prefix="batch-land-") as temp:
         rows = OrderedRows(piece.requests, Path(temp) / "rows")
-        has_files = batch.status.has_ended and not was_refused(batch)
+        has_files = batch.status.has_ended and not was_refused(client, batch)
         results = collect_results(client, batch, temp, accepts_damaged_rows=True) if has_files else {}
         for part in filter(None, (results.get("output"), results.get("errors"))):
             for lines in read_blocks(part["path"]):
@@ -61,13 +61,15 @@ def land(client: BatchClient, folder: RunFolder, piece: Piece, batch: Batch, *, 
     piece.status = batch.status.value
 
 
-def was_refused(batch: Batch) -> bool:
+def was_refused(client: BatchClient, batch: Batch) -> bool:
     """
     Say whether the service refused a batch as a whole: nothing ran, and it has no files.
 
+    :param client: The service; on the gateway's output route file ids say nothing.
     :param batch: The batch.
     """
-    return batch.status is BatchStatus.FAILED and not (batch.output_file_id or batch.error_file_id)
+    has_files = client.settings.results_from == "files" and (batch.output_file_id or batch.error_file_id)
+    return batch.status is BatchStatus.FAILED and not has_files
 
 
 def _unreported(batch: Batch, custom_id: str) -> Answer:

@@ -193,7 +193,7 @@ class BatchRun:
         batch = self._client.get_batch(str(piece.batch_id))
         if not batch.status.has_ended and not self._has_given_up(journal, piece, batch):
             return
-        if landing.was_refused(batch) and failed_error(batch).retryable:
+        if landing.was_refused(self._client, batch) and failed_error(batch).retryable:
             self._put_back(journal, piece, batch)
             return
         can_go_again = piece.round + 1 < self._options.max_rounds

@@ -56,5 +56,5 @@ def run(folder: Path, repetitions: int, shards: int = SHARDS) -> list[Row]:
         return [*rows, skipped(f"{what}, a row", peer)]
     median, theirs = statistics.median(own), statistics.median(peer["seconds"])
     ratio = (theirs / peer["rows"]) / (median / count)
-    text = f"common.ai, {peer['rows']:,} rows, the text of each answer only: {micros(theirs, peer['rows'])}"
+    text = f"common.ai {peer['version']}, {peer['rows']:,} rows, the text of each answer only: {micros(theirs, peer['rows'])}"
     return [*rows, Row(f"{what}, a row", micros(median, count), text, ratio, (Bar(ratio, MIN_PEER_RATIO),))]

@@ -18,7 +18,7 @@ LINE_BYTES = 700
 MAX_MB, MAX_GROWTH_MB = 200, 20
 
 
-def run(folder: Path, repetitions: int) -> list[Row]:
+def run(folder: Path, repetitions: int) -> list[Row]:  # noqa: ARG001 - as all benchmarks
     """
     Measure, once for each size: a peak is what the worst moment needs, not a median.
 
@@ -37,7 +37,9 @@ def run(folder: Path, repetitions: int) -> list[Row]:
         highest.append(max(over.values()))
         steps = ", ".join(f"{step} {value:.0f}" for step, value in over.items())
         bars = (Bar(highest[-1], MAX_MB, at_least=False, unit=" MB"),)
-        rows.append(Row(f"run of {size:,} requests: highest over idle", f"{highest[-1]:.0f} MB ({steps})", "", None, bars))
+        rows.append(
+            Row(f"run of {size:,} requests: highest over idle", f"{highest[-1]:.0f} MB ({steps})", "", None, bars)
+        )
     if len(highest) > 1:
         grown = highest[-1] - highest[0]
         bar = Bar(grown, MAX_GROWTH_MB, at_least=False, unit=" MB")

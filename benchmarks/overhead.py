@@ -29,5 +29,9 @@ def run(folder: Path, repetitions: int) -> list[Row]:
             f"{statistics.median(own):.2f} s (in one run, in seconds: {named})",
             f"waiting for the sandbox {steps['wait']:.2f} s of {median['seconds']:.2f} s",
         ),
-        Row("our part, a million requests", f"{statistics.median(own) / REQUESTS * 1e6:.0f} s", "a service: minutes to 24 h"),
+        Row(
+            "our part, a million requests",
+            f"{statistics.median(own) / REQUESTS * 1e6:.0f} s",
+            "a service: minutes to 24 h",
+        ),
     ]

@@ -38,5 +38,5 @@ def run(folder: Path, repetitions: int, requests: int = REQUESTS) -> list[Row]:
         return [*rows, skipped(f"{what}, a request", peer)]
     own, theirs = statistics.median(seconds["ours"]), statistics.median(peer["seconds"])
     ratio = (theirs / peer["rows"]) / (own / requests)
-    text = f"common.ai, {peer['rows']:,} requests, to memory: {micros(theirs, peer['rows'])}"
+    text = f"common.ai {peer['version']}, {peer['rows']:,} requests, to memory: {micros(theirs, peer['rows'])}"
     return [*rows, Row(f"{what}, a request", micros(own, requests), text, ratio, (Bar(ratio, MIN_PEER_RATIO),))]

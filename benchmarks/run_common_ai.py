@@ -4,6 +4,8 @@ The peer's part, run by the peers' Python: ``python run_common_ai.py NAME JSON``
 Imports nothing of this project. The service is a stub in the process; nothing is sent.
 """
 
+# ruff: noqa: ARG002, S101 - stubs take what the real thing takes
+
 from __future__ import annotations
 
 import gc
@@ -13,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +24,8 @@ from airflow.providers.common.ai.batch.openai import OpenAIBatchAdapter
 from airflow.providers.common.ai.batch.output_schema import build_output_spec
 from airflow.providers.common.ai.batch.results import stream_results_to_jsonl
 from airflow.sdk import ObjectStoragePath
+
+PEER = "apache-airflow-providers-common-ai"
 
 
 class Files:
@@ -77,7 +82,7 @@ def build(source: str, repetitions: int) -> dict[str, Any]:
         adapter.submit(requests, input_fingerprint="f" * 64, **asked)
 
     seconds = timed(work, repetitions)
-    return {"seconds": seconds, "rows": len(requests), "bytes": len(files.uploaded)}
+    return {"seconds": seconds, "rows": len(requests), "version": version(PEER)}
 
 
 def merge(results: str, target: str, repetitions: int) -> dict[str, Any]:
@@ -98,7 +103,7 @@ def merge(results: str, target: str, repetitions: int) -> dict[str, Any]:
         )
         assert counts["success"] == rows, counts
 
-    return {"seconds": timed(work, repetitions), "rows": rows, "bytes": Path(target).stat().st_size}
+    return {"seconds": timed(work, repetitions), "rows": rows, "version": version(PEER)}
 
 
 def timed(work: Callable[[], None], repetitions: int) -> list[float]:

@@ -35,10 +35,11 @@ def common_ai(name: str, folder: Path, /, **arguments: Any) -> dict[str, Any] | 
     :param folder: The benchmark's temporary folder.
     :param arguments: Its arguments.
     """
-    found, missing = imports._peers()
+    found, missing = imports._peers()  # noqa: SLF001
     if PEER not in found:
         return missing[PEER]
-    command = [str(imports._python_of_peers()), "-W", "ignore", str(PROGRAM), name, json.dumps(arguments)]
+    python = str(imports._python_of_peers())  # noqa: SLF001
+    command = [python, "-W", "ignore", str(PROGRAM), name, json.dumps(arguments)]
     measured: dict[str, Any] = last_json(command, environment(folder))
     return measured
 

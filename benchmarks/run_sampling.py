@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ LOOK_SECONDS = 0.2
 
 def idle_bytes() -> int | None:
     """Import what a task's process has imported before ``execute``; return its resident size."""
-    import airflow.sdk.execution_time.task_runner
+    import airflow.sdk.execution_time.task_runner  # noqa: F401
     from airflow.sdk import DAG
 
     from airflow_batch_provider.operators.inference import BatchInferenceOperator
@@ -62,10 +63,8 @@ class Steps:
 
 
 def _forget_peak() -> None:
-    try:
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux forgets the highest size so far
-    except OSError:
-        pass
 
 
 def drive(client: Any, source: str, output: str) -> dict[str, Any]:
@@ -94,12 +93,12 @@ def drive(client: Any, source: str, output: str) -> dict[str, Any]:
     run = runner.BatchRun(client, options, owner=TaskIdentity("benchmark", "label", "run"), attempt="1")
     wait = steps.watched("wait", time.sleep)
     began, cpu = time.perf_counter(), time.process_time()
-    while not isinstance(step := run.advance(), runner.Finished):
+    while not isinstance(reached := run.advance(), runner.Finished):
         wait(LOOK_SECONDS)
     return {
         "seconds": time.perf_counter() - began,
         "cpu_seconds": time.process_time() - cpu,
         "steps": dict(steps.seconds),
         "peaks": dict(steps.peaks),
-        "summary": step.summary,
+        "summary": reached.summary,
     }

@@ -136,7 +136,7 @@ class LocalFiles:
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def download_file(self, file_id: str, open_target: Callable[[], Any], *, expected_bytes: int | None) -> Any:
+    def download_file(self, file_id: str, open_target: Callable[[], Any], *, expected_bytes: int | None) -> Any:  # noqa: ARG002
         began, size = time.perf_counter(), 0
         with Path(file_id).open("rb") as file, open_target() as target:
             while piece := file.read(256 * 1024):

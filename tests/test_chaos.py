@@ -143,6 +143,9 @@ def test_chaos_changes_no_row_and_makes_no_batch_twice(
     clean_summary = clean.run(direct(clean, 0))
     assert (clean.attempts, clean_summary["rounds"], clean.server.files()) == (1, 2, [])
     add_faults(world.server)
+    if not max_retries:  # worse where money is spent: answers lost, and nobody to ask
+        world.server.faults.add("POST /batches", "lost_answer", rate=0.2)
+        world.server.faults.add("GET /batches", "status", rate=0.3)
 
     summary = world.run(direct(world, max_retries))
 

@@ -16,7 +16,7 @@ from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.core.limits import BatchLimits
 from airflow_batch_provider.exceptions import InputError
 from airflow_batch_provider.planning import plan_input, plan_round
-from airflow_batch_provider.storage import duplicates, paths, sources
+from airflow_batch_provider.storage import paths, sources
 from airflow_batch_provider.storage.shards import RunFolder
 from tests.core.support import CHAT, line
 
@@ -113,35 +113,6 @@ def test_a_compressed_input_is_the_same_input(desk: Desk) -> None:
     assert desk.content(piece) == numbered(3) + rows("x")
 
 
-PACKED = gzip.compress(numbered(3000))
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        pytest.param(PACKED[:-20], id="truncated"),
-        pytest.param(PACKED[:-8] + b"\x00" * 8, id="wrong-checksum"),
-        pytest.param(PACKED[: len(PACKED) // 2] + b"\xff" * 40 + PACKED[len(PACKED) // 2 + 40 :], id="corrupt"),
-        pytest.param(numbered(3), id="not-compressed"),
-    ],
-)
-def test_a_compressed_input_that_is_not_whole_is_refused(desk: Desk, content: bytes) -> None:
-    """Sending the part that can be read would lose rows silently."""
-    assert "is not a whole gzip file" in desk.problems(desk.put("in.jsonl.gz", content), max_requests=100)
-
-
-def test_a_storage_that_fails_is_not_a_broken_input(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection lost while reading a compressed file may be there at the next try: it stays what it is."""
-    source = desk.put("in.jsonl.gz", gzip.compress(numbered(3)))
-
-    def lost(stream: Any, **_: Any) -> Any:
-        raise ConnectionResetError("storage")
-
-    monkeypatch.setattr(paths, "read_line_blocks", lost)
-    with pytest.raises(ConnectionResetError):
-        desk.plan(source)
-
-
 @pytest.mark.parametrize("pattern", ["", "/", "/*.jsonl*"])
 def test_files_of_a_folder_are_one_input(desk: Desk, pattern: str) -> None:
     """In the order of their names, positions counted through, the mark at the beginning of each taken off."""
@@ -154,125 +125,12 @@ def test_files_of_a_folder_are_one_input(desk: Desk, pattern: str) -> None:
     assert [piece.first_index for piece in pieces] == [0, 3]
 
 
-def test_problems_in_several_files_name_file_and_line(desk: Desk) -> None:
-    """Line numbers are those of each file."""
-    desk.put("a.jsonl", rows("a1") + b"oops\n")
-    desk.put("b.jsonl", rows("b1", "a1"))
-    text = desk.problems(str(desk.root / "in"))
-
-    assert "a.jsonl and 1 more files has 2 problems in 4 lines; nothing was sent." in text
-    assert "line 2: not JSON (invalid character at column 1) (in a.jsonl)" in text
-    assert 'line 2: custom_id "a1" was already used in line 1 of a.jsonl (in b.jsonl)' in text
-
-
-@pytest.mark.parametrize("content", [b"", b"\n \r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
-def test_an_input_without_requests_is_refused(desk: Desk, content: bytes) -> None:
-    """Nothing to send is a mistake upstream."""
-    assert "no requests in it" in desk.problems(desk.put("in.jsonl", content))
-
-
-def test_a_problem_at_the_end_leaves_no_shard(desk: Desk) -> None:
-    """Shards that were whole when the problem was found go too."""
-    text = desk.problems(desk.put("in.jsonl", numbered(25) + b"oops\n"), max_requests=10)
-
-    assert text.startswith("in.jsonl has 1 problem in 26 lines; nothing was sent.\n  line 26: not JSON")
-
-
-def test_shards_that_a_journal_counts_on_are_left(desk: Desk) -> None:
-    """A try that fails to plan must not take the files of another try that planned."""
-    pieces = desk.plan(desk.put("in.jsonl", numbered(5)), max_requests=2)
-    desk.folder.save_json(desk.folder.journal, {})
-    with pytest.raises(InputError):
-        desk.plan(desk.put("in.jsonl", numbered(5) + b"oops\n"), max_requests=2)
-
-    assert b"".join(map(desk.content, pieces)) == numbered(5)
-
-
-def test_a_full_disk_leaves_no_file(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a part of a shard nor what is being written aside."""
-    source = desk.put("in.jsonl", numbered(5))
-
-    def full(self: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("airflow_batch_provider.planning.BlockWriter.flush", full)
-    with pytest.raises(OSError, match="No space"):
-        desk.plan(source, max_requests=2)
-
-    assert desk.written() == []
-
-
-def test_a_request_over_the_limit_is_named(desk: Desk) -> None:
-    """By its line: it fits no batch, so nothing is sent."""
-    big = line("big", body={"t": "x" * 1000})
-    text = desk.problems(desk.put("in.jsonl", rows("a") + big + rows("b")), max_bytes=800)
-
-    assert f"line 2: {len(big):,} bytes, but the service takes 800 in a whole batch" in text
-
-
-def test_a_line_without_end_is_named_before_it_fills_the_memory(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is one long line is refused after the limit, with the line's number."""
-    monkeypatch.setattr(paths, "CHUNK_BYTES", 1 << 10)
-    text = desk.problems(desk.put("in.jsonl", rows("a", "b") + b"x" * 100_000), max_bytes=5000)
-
-    assert "Line 3 of " in text
-    assert "is longer than 5,000 bytes" in text
-
-
 def test_missing_custom_ids_are_assigned_for_good(desk: Desk) -> None:
     """The shard has them, so that results and failures have them too; positions count through files."""
     desk.put("a.jsonl", line("mine") + line(None))
     desk.put("b.jsonl", line(None))
 
     assert desk.shards(desk.plan(str(desk.root / "in"))) == [["mine", "request-00000001", "request-00000002"]]
-
-
-@pytest.mark.parametrize("is_first", [pytest.param(True, id="before"), pytest.param(False, id="after")])
-def test_an_assigned_id_that_the_user_has_given_is_found(desk: Desk, is_first: bool) -> None:
-    """Two requests of one id would be one row: such an input is refused, with the line of the user's own."""
-    own = line("request-00000001") if is_first else line("request-00000000")
-    text = desk.problems(desk.put("in.jsonl", own + line(None) if is_first else line(None) + own))
-
-    number = 1 if is_first else 2
-    assert (
-        f'line {number}: custom_id "request-0000000{2 - number}" (line {number}) is what a request without one' in text
-    )
-
-
-def test_ids_that_look_assigned_are_as_good_as_any(desk: Desk) -> None:
-    """The failures of an earlier run, with ids of that run, are an input."""
-    content = line("request-00000007") + line("request-00000001") + line("request-00000000")
-
-    assert len(desk.plan(desk.put("in.jsonl", content))) == 1
-
-
-@pytest.mark.parametrize("run", [pytest.param(1 << 19, id="in-memory"), pytest.param(100, id="through-files")])
-def test_duplicates_are_named_with_both_lines(desk: Desk, monkeypatch: pytest.MonkeyPatch, run: int) -> None:
-    """Far apart, in different blocks and shards, in the first line behind a mark."""
-    monkeypatch.setattr(duplicates, "RUN_NUMBERS", run)
-    monkeypatch.setattr(paths, "CHUNK_BYTES", 1 << 12)
-    content = b"\xef\xbb\xbf" + rows("first") + b"\n" + numbered(900) + rows("first", "row-899", "row-899")
-    text = desk.problems(desk.put("in.jsonl", content), max_requests=100)
-
-    assert "in.jsonl has 3 problems in 905 lines" in text
-    assert 'line 903: custom_id "first" was already used in line 1' in text
-    assert 'line 904: custom_id "row-899" was already used in line 902' in text
-    assert 'line 905: custom_id "row-899" was already used in line 902' in text
-
-
-def test_an_input_of_nothing_but_duplicates_shows_ten(desk: Desk) -> None:
-    """All are counted, the first ten shown."""
-    text = desk.problems(desk.put("in.jsonl", rows("a") * 5000))
-
-    assert "has 4,999 problems" in text
-    assert text.count("was already used in line 1\n") == 10
-
-
-def test_ids_that_share_a_hash_are_no_duplicates(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hash that comes twice is only a reason to look."""
-    monkeypatch.setattr(duplicates.DuplicateFinder, "find", lambda self: {hash("row-1"), hash("row-2")})
-
-    assert len(desk.plan(desk.put("in.jsonl", numbered(5)))) == 1
 
 
 def test_tokens_are_counted_by_size(desk: Desk) -> None:

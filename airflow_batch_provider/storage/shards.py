@@ -76,15 +76,12 @@ class RunFolder:
         try:
             with target.open("rb") as stream:
                 value = json.loads(stream.read())
-            if not isinstance(value, dict):
-                raise ValueError("not an object")  # noqa: TRY004 - a file that is not what was written there
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise JournalUnreadableError(
-                f"{path} cannot be read ({type(error).__name__}). It may tell of batches that are paid for, so nothing was "
-                "started. If it is damaged, look at the service's console before you remove it."
-            ) from error
+            raise _unreadable(path, type(error).__name__) from error
+        if not isinstance(value, dict):
+            raise _unreadable(path, "no JSON object")
         return value
 
     def save_json(self, path: str, value: Any, *, last_check: Callable[[], None] = lambda: None) -> None:
@@ -184,6 +181,13 @@ class RunFolder:
             if local is not None:
                 with suppress(OSError):
                     local.rmdir()
+
+
+def _unreadable(path: str, why: str) -> JournalUnreadableError:
+    return JournalUnreadableError(
+        f"{path} cannot be read ({why}). It may tell of batches that are paid for, so nothing was started. If it is "
+        "damaged, look at the service's console before you remove it."
+    )
 
 
 def read_blocks(path: str) -> Iterator[list[bytes]]:

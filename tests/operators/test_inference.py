@@ -52,8 +52,9 @@ class Task:
         (self.folder / "in.jsonl").write_bytes(jsonl([request(n, model=model) for n, model in enumerate(models)]))
 
     def operator(self, **changes: Any) -> BatchInferenceOperator:
-        arguments = {"input": str(self.folder / "in.jsonl"), "output": str(self.output), "deferrable": False}
-        return BatchInferenceOperator(task_id="label", **arguments | {"poll_interval": 0.05, "timeout": 20} | changes)
+        arguments: dict[str, Any] = {"input": str(self.folder / "in.jsonl"), "output": str(self.output)}
+        arguments |= {"deferrable": False, "poll_interval": 0.05, "timeout": 20}
+        return BatchInferenceOperator(task_id="label", **arguments | changes)
 
     def execute(self, try_number: int = 1, **changes: Any) -> dict[str, Any]:
         return self.operator(**changes).execute(context(try_number))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -210,7 +210,7 @@ def test_a_foreign_journal_names_both(desk: Desk, other: dict[str, Any], is_fini
     assert desk.calls() == before
 
 
-UNREADABLE = {
+UNREADABLE: dict[str, Callable[[bytes], bytes]] = {
     "garbage": lambda text: b"\x00\xff garbage",
     "empty": lambda text: b"",
     "cut": lambda text: text[: len(text) // 2],

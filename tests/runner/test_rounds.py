@@ -8,11 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from airflow_batch_provider.client import BatchClient, ServiceSettings
 from airflow_batch_provider.client.multipart import Upload
+from airflow_batch_provider.core.batches import Batch
+from airflow_batch_provider.core.journal import Piece
+from airflow_batch_provider.core.status import BatchStatus
 from airflow_batch_provider.exceptions import BatchFailedError
+from airflow_batch_provider.landing import land
 from airflow_batch_provider.sandbox import SandboxServer
+from airflow_batch_provider.storage.shards import RunFolder
 from tests.fakes import FakeClock, WorkerCrash
 from tests.runner.support import Desk
 from tests.samples import ENDPOINT
@@ -137,6 +144,24 @@ def test_one_refused_batch_of_several_fails_its_rows_only(desk: Desk) -> None:
     assert {row["error"]["code"] for row in desk.rows() if row["error"]} == {"invalid_model"}
     assert (summary["batches"], summary["rounds"]) == (3, 1)
     assert desk.server.files() == []
+
+
+def test_a_refused_batch_has_no_rows_to_fetch_whatever_files_it_names(tmp_path: Path) -> None:
+    """Behind a gateway a refused batch names its output folder all the same; the service is not asked for rows."""
+
+    def refuse(call: httpx.Request) -> httpx.Response:
+        raise AssertionError(f"{call.method} {call.url.path} was called")
+
+    folder, piece = RunFolder(str(tmp_path)), Piece(0, 0, 0, ENDPOINT, 1, 1, 0)
+    (tmp_path / "_run" / "shards").mkdir(parents=True)
+    Path(folder.shard(piece)).write_bytes(b'{"custom_id":"row-0"}\n')
+    batch = Batch(id="arn", status=BatchStatus.FAILED, output_file_id="s3%3A%2F%2Fbucket%2Ffolder")
+    settings = ServiceSettings(base_url="http://service.test/v1", results_from="output")
+
+    with BatchClient(settings, transport=httpx.MockTransport(refuse)) as client:
+        land(client, folder, piece, batch, can_go_again=True)
+
+    assert (piece.counts, piece.open) == ({"failed": 1}, 0)
 
 
 def test_a_run_that_is_refused_as_a_whole_says_why(desk: Desk) -> None:

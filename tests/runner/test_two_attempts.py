@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,7 @@ def test_a_worker_thought_dead_may_wake_after_its_successor_finished(
     for number in itertools.count(part, PARTS):
         desk = new_desk(server, clock, tmp_path / str(number), metadata=SOME_FAIL)
         desk.write(*MODELS)
-        sleeper = Sleeper(number, desk, lambda desk=desk: desk.finish("2"))
+        sleeper = Sleeper(number, desk, partial(desk.finish, "2"))
 
         end = sleeper.run()
 
@@ -122,7 +123,7 @@ def test_a_worker_thought_dead_may_wake_while_its_successor_waits(
     for number in itertools.count(part, PARTS):
         desk = new_desk(server, clock, tmp_path / str(number), metadata=SOME_FAIL)
         desk.write(*MODELS)
-        sleeper = Sleeper(number, desk, lambda desk=desk: desk.advance("2"))
+        sleeper = Sleeper(number, desk, partial(desk.advance, "2"))
 
         end = sleeper.run()
 

@@ -4,7 +4,7 @@ The peer's part, run by the peers' Python: ``python run_common_ai.py NAME JSON``
 Imports nothing of this project. The service is a stub in the process; nothing is sent.
 """
 
-# ruff: noqa: ARG002, S101 - stubs take what the real thing takes
+# ruff: noqa: ARG002 - stubs take what the real thing takes
 
 from __future__ import annotations
 

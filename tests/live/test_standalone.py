@@ -34,9 +34,7 @@ def airflow(service: SandboxServer, tmp_path_factory: pytest.TempPathFactory) ->
     for path in [*(root.parent.parent / "example_dags").glob("*.py"), *(root / "dags").glob("*.py")]:
         (dags / path.name).write_text(path.read_text())
     home = tmp_path_factory.mktemp("airflow")
-    with standalone(
-        home, dags, AIRFLOW_CONN_BATCH_DEFAULT=connection(service.url, console_url=CONSOLE, max_batch_requests=100)
-    ) as started:
+    with standalone(home, dags, AIRFLOW_CONN_BATCH_DEFAULT=connection(service.url, console_url=CONSOLE)) as started:
         yield started
 
 

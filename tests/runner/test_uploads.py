@@ -57,7 +57,11 @@ def test_uploaded_pieces_are_not_sent_again() -> None:
     """A piece that an earlier try uploaded is passed over."""
     sent: list[int] = []
 
-    with Uploads(lambda each: sent.append(each.number) or "file", options(2)) as uploads:
+    def upload(each: Piece) -> str:
+        sent.append(each.number)
+        return "file"
+
+    with Uploads(upload, options(2)) as uploads:
         uploads.start([piece(0, step="uploaded"), piece(1)])
         uploads.file_id_of(piece(1))
 

@@ -45,6 +45,7 @@ def live_run() -> None:
         output="{{ params.output }}",
         endpoint="/v1/chat/completions",
         metadata={"sandbox": "{{ params.sandbox }}"},
+        limits={"max_requests": 100},
         deferrable=True,
         poll_interval=1,
         retries=2,

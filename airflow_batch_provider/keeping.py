@@ -126,7 +126,8 @@ class JournalKeeper:
         )
 
     def _with_changed_input(self, journal: Journal) -> Journal:
-        if self._options.on_changed_input == "restart":
+        # After a refusal nothing is billed, and a changed input is what the refusal asked for.
+        if journal.was_refused or self._options.on_changed_input == "restart":
             log.warning(
                 "The input has changed since the run was planned; it begins anew. Batches that run are left alone."
             )

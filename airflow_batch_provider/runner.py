@@ -23,8 +23,6 @@ from airflow_batch_provider.core.identity import TaskIdentity
 from airflow_batch_provider.core.journal import Journal, Piece
 from airflow_batch_provider.core.judging import failed_error
 from airflow_batch_provider.core.options import RunOptions
-from airflow_batch_provider.core.outcomes import Outcome
-from airflow_batch_provider.core.status import BatchStatus
 from airflow_batch_provider.core.summary import round_line
 from airflow_batch_provider.exceptions import ApiStatusError, BatchError, RateLimitError
 from airflow_batch_provider.finishing import delete_remote, finish, remove_run_files
@@ -266,9 +264,7 @@ class BatchRun:
         return True
 
     def _refuse_if_all_were_refused(self, journal: Journal) -> None:
-        if all(
-            piece.status == BatchStatus.FAILED and not piece.counts.get(Outcome.SUCCEEDED) for piece in journal.pieces
-        ):
+        if journal.was_refused:
             if self._options.delete_remote_files:
                 delete_remote(self._client, journal, partial(self._keeper.save, journal))
             raise failed_error(self._client.get_batch(str(journal.pieces[0].batch_id)))

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from airflow_batch_provider.core.identity import TaskIdentity
+from airflow_batch_provider.core.status import BatchStatus
 from airflow_batch_provider.exceptions import JournalUnreadableError
 
 VERSION = 1
@@ -126,6 +127,13 @@ class Journal:
     def round(self) -> int:
         """The newest round."""
         return max((piece.round for piece in self.pieces), default=0)
+
+    @property
+    def was_refused(self) -> bool:
+        """True when the service refused every batch: nothing ran, and nothing is billed."""
+        return bool(self.pieces) and all(
+            piece.status == BatchStatus.FAILED and not piece.counts.get("succeeded") for piece in self.pieces
+        )
 
     def of_round(self, number: int) -> list[Piece]:
         """

@@ -66,12 +66,19 @@ class Desk:
 
     @contextmanager
     def worker(
-        self, attempt: str = "1", *, resumes: bool = False, probe: Probe = nothing, **options: Any
+        self,
+        attempt: str = "1",
+        *,
+        resumes: bool = False,
+        probe: Probe = nothing,
+        network: httpx.BaseTransport | None = None,
+        **options: Any,
     ) -> Iterator[BatchRun]:
         """Start a worker's part of the run: a try, or a deferred try that resumes."""
         values: dict[str, Any] = {"input": str(self.input), "output": str(self.output), "limits": PAIRS}
         settings = ServiceSettings(base_url=self.server.url, max_retries=3)
-        transport = ProbedTransport(probe, httpx.HTTPTransport(verify=False))  # reading certificates takes 50 ms
+        # Reading certificates would take 50 ms each time.
+        transport = ProbedTransport(probe, network or httpx.HTTPTransport(verify=False))
         with BatchClient(settings, transport=transport, sleep=self.clock.sleep, jitter=lambda: 0.0) as client:
             yield BatchRun(
                 client,

@@ -159,14 +159,10 @@ def test_a_batch_that_stands_still_is_cancelled_and_its_open_requests_go_again(d
 
     assert step.look_again_at is not None
     assert moved.look_again_at == still.look_again_at == step.look_again_at + 60
-    assert cancelled.look_again_at == desk_time_of_cancel(desk) + CANCELLING_SECONDS
+    assert cancelled.look_again_at == desk.batches()[0]["cancelling_at"] + CANCELLING_SECONDS
     assert [batch["status"] for batch in desk.batches()] == ["cancelled", "completed"]
     assert desk.outcomes() == ["succeeded"] * 2
     assert sorted(row["round"] for row in desk.rows()) == [0, 1]
-
-
-def desk_time_of_cancel(desk: Desk) -> float:
-    return float(desk.batches()[0]["cancelling_at"])
 
 
 @pytest.mark.parametrize("stall_after", [pytest.param(12 * HOUR, id="long"), pytest.param(60.0, id="short")])

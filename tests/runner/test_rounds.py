@@ -178,6 +178,18 @@ def test_a_run_that_is_refused_as_a_whole_says_why(desk: Desk) -> None:
     assert desk.server.files() == []
 
 
+def test_a_corrected_input_runs_after_a_refusal(desk: Desk) -> None:
+    """Nothing ran and nothing is billed, so an input that was put right is planned anew without being asked for."""
+    desk.write("sandbox-missing-model")
+    with pytest.raises(BatchFailedError):
+        desk.finish()
+    desk.write(ECHO, ECHO)
+
+    summary = desk.finish("2")
+
+    assert summary["outcomes"]["succeeded"] == summary["requests"] == 2
+
+
 def test_the_service_is_left_as_it_was(desk: Desk) -> None:
     """Files of all rounds are deleted, also of refused, expired and retried batches, and nobody else's."""
     desk.write(ECHO, LIMITED, "sandbox-missing-model", ECHO, BROKEN, REFUSED)

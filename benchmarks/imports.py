@@ -19,6 +19,7 @@ PEERS = {
     "apache-airflow-providers-openai": "airflow.providers.openai.operators.openai",
     "apache-airflow-providers-common-ai": "airflow.providers.common.ai.operators.llm_batch",
 }
+PEER_VERSIONS = {"apache-airflow-providers-openai": "2.2.0", "apache-airflow-providers-common-ai": "1.0.0"}
 PEERS_FOLDER = ROOT / ".cache" / "bench-peers"
 INSTALL_SECONDS = 600
 
@@ -102,7 +103,10 @@ def _peers() -> tuple[list[str], dict[str, str]]:
 
 
 def _install() -> None:
-    packages = [f"apache-airflow=={version('apache-airflow')}", *PEERS]
+    packages = [
+        f"apache-airflow=={version('apache-airflow')}",
+        *(f"{name}=={number}" for name, number in PEER_VERSIONS.items()),
+    ]
     if importlib.util.find_spec("uv"):
         uv = (sys.executable, "-m", "uv")
         _run(*uv, "venv", "--quiet", "--python", sys.executable, str(PEERS_FOLDER))

@@ -19,7 +19,7 @@ BASE = {"exceptions", "core"}
 STEPS = {"intake", "submission", "waiting", "collection"}
 RUN_PARTS = {"planning", "landing", "assembly"}
 RUN_STAGES = {"keeping", "sending", "finishing"}
-BELOW_HOOKS = BASE | {"client", "storage", "runner"} | STEPS | RUN_PARTS | RUN_STAGES
+BELOW_HOOKS = BASE | {"client", "storage", "polling", "runner"} | STEPS | RUN_PARTS | RUN_STAGES
 BELOW_OPERATORS = BELOW_HOOKS | {"hooks", "triggers"}
 ALLOWED: dict[str, set[str]] = {
     "": {"provider_info"},
@@ -30,7 +30,8 @@ ALLOWED: dict[str, set[str]] = {
     **{step: BASE | {"client", "storage"} for step in STEPS},
     **{part: BASE | {"client", "storage"} | STEPS for part in RUN_PARTS},
     **{stage: BASE | {"client", "storage"} | STEPS | RUN_PARTS for stage in RUN_STAGES},
-    "runner": BELOW_HOOKS,
+    "polling": BASE | {"client"},
+    "runner": BELOW_HOOKS - {"polling"},
     "provider_info": {"core"},
     "links": set(),
     "hooks": BELOW_HOOKS | {"provider_info"},
@@ -41,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "plugin": BELOW_OPERATORS | {"operators", "sensors", "links"},
     "sandbox": set(),
 }
-WITHOUT_AIRFLOW = BASE | {"client", "provider_info", "runner"} | STEPS
+WITHOUT_AIRFLOW = BASE | {"client", "polling", "provider_info", "runner"} | STEPS
 NETWORK = {"httpx", "httpcore", "requests", "aiohttp", "urllib3", "openai"}
 IMPURE = NETWORK | {
     "airflow",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
 
 from airflow_batch_provider.core.status import BatchStatus
 from airflow_batch_provider.core.watching import Watch
@@ -20,17 +22,24 @@ class ProgressReporter:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._last: object = None
+        self._last_statuses: object = None
+        self._last_at = 0.0
 
-    def next_line(self, now: float) -> str | None:
+    def next_line(self, now: float, *, min_gap: float = 0.0) -> str | None:
         """
         The line to log, or None when nothing changed since the last one.
 
         :param now: Epoch seconds.
+        :param min_gap: Seconds between lines that tell of counts only; a new status is told at once.
         """
-        snapshot = [(b.id, b.status, b.counts) for b in self._watch.seen.values()]
-        if not snapshot or snapshot == self._last:
+        seen = self._watch.seen.values()
+        statuses = [(b.id, b.status) for b in seen]
+        if not statuses or (statuses == self._last_statuses and now - self._last_at < min_gap):
             return None
-        self._last = snapshot
+        snapshot = (statuses, [b.counts for b in seen])
+        if snapshot == self._last:
+            return None
+        self._last, self._last_statuses, self._last_at = snapshot, statuses, now
         return describe(self._watch, now)
 
 
@@ -51,6 +60,25 @@ def describe(watch: Watch, now: float) -> str:
         if left and watch.open_ids():
             parts.append(f", about {_duration(left)} left")
     return "".join(parts) + "."
+
+
+def progress_value(watch: Watch, now: float) -> dict[str, Any]:
+    """
+    How far the batches are, as plain JSON: counts, and the line that people read.
+
+    :param watch: What is being waited for.
+    :param now: Epoch seconds; in the value as ISO time.
+    """
+    counts = [batch.counts for batch in watch.seen.values() if batch.counts]
+    return {
+        "text": describe(watch, now),
+        "batches": len(watch.batch_ids),
+        "ended": len(watch.batch_ids) - len(watch.open_ids()),
+        "total": sum(c.total for c in counts),
+        "done": watch.done(),
+        "failed": sum(c.failed for c in counts),
+        "at": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
+    }
 
 
 def _statuses(watch: Watch) -> str:

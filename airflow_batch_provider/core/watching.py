@@ -81,12 +81,12 @@ class _Trouble:
     reason: str
     not_before: float
 
-    def has_outlasted(self, policy: WatchPolicy, now: float) -> bool:
-        """True when it has gone on for too long; a refusal that follows an outage gets its own patience."""
+    def bearable_until(self, policy: WatchPolicy) -> float:
+        """When it has gone on for too long; a refusal that follows an outage gets its own patience."""
         if self.refused_since is None:
-            return now - self.since >= policy.outage_patience
+            return self.since + policy.outage_patience
         longest = max(policy.outage_patience, policy.refusal_patience)
-        return now - self.refused_since >= policy.refusal_patience or now - self.since >= longest
+        return min(self.refused_since + policy.refusal_patience, self.since + longest)
 
 
 class Watch:
@@ -161,17 +161,34 @@ class Watch:
         :param now: Epoch seconds.
         :param jitter: Random number from 0 to 1, to spread waiters that began together.
         """
+        if (verdict := self.verdict(now)) is not None:
+            return verdict
+        pause = self._pause(now) * (1 - JITTER_FRACTION + 2 * JITTER_FRACTION * jitter)
+        asked_for = max((t.not_before for t in self._trouble.values()), default=0.0)
+        return KeepWaiting(min(max(now + pause, asked_for), max(self.deadline_at, now + 1.0)))
+
+    def verdict(self, now: float) -> Done | TimedOut | GaveUp | None:
+        """
+        Say whether waiting has ended.
+
+        :param now: Epoch seconds.
+        :returns: How, or None while it goes on.
+        """
         open_ids = self.open_ids()
         if not open_ids:
             return Done()
         if now >= self.deadline_at:
             return TimedOut(open_ids)
-        hopeless = [i for i in open_ids if i in self._trouble and self._trouble[i].has_outlasted(self._policy, now)]
+        bearable = {i: trouble.bearable_until(self._policy) for i, trouble in self._trouble.items()}
+        hopeless = [i for i in open_ids if now >= bearable.get(i, self.deadline_at)]
         if hopeless:
             return GaveUp(tuple(hopeless), self._trouble[hopeless[0]].reason)
-        pause = self._pause(now) * (1 - JITTER_FRACTION + 2 * JITTER_FRACTION * jitter)
-        asked_for = max((t.not_before for t in self._trouble.values()), default=0.0)
-        return KeepWaiting(min(max(now + pause, asked_for), max(self.deadline_at, now + 1.0)))
+        return None
+
+    def verdict_at(self) -> float:
+        """When waiting ends though nothing is heard any more: the deadline, or the end of the patience."""
+        bearable = (trouble.bearable_until(self._policy) for trouble in self._trouble.values())
+        return min([self.deadline_at, *bearable])
 
     def done(self) -> int:
         """Requests done so far, by the services' own counts."""
@@ -202,17 +219,27 @@ class Watch:
         return (self.done() - self._first_done[1]) / (now - self._first_done[0])
 
     def _pause(self, now: float) -> float:
-        shortest = self._policy.poll_interval
-        pause = max(shortest, min(self._policy.max_poll_interval, AGE_FRACTION * (now - self._oldest_start())))
-        if any(batch.status is BatchStatus.FINALIZING for batch in self._seen.values()):
-            return shortest
-        left = self.seconds_left(now)
-        return pause if left is None else min(pause, max(shortest, left / 2))
+        is_finalizing = any(batch.status is BatchStatus.FINALIZING for batch in self._seen.values())
+        age = now - self._oldest_start()
+        return pause_between_looks(self._policy, age, 0.0 if is_finalizing else self.seconds_left(now))
 
     def _oldest_start(self) -> float:
         # The service's own time survives a restart of the waiting process; ours would begin anew with short pauses.
         created = [b.created_at.timestamp() for b in self._seen.values() if b.created_at and not b.status.has_ended]
         return min([self._started_at, *created])
+
+
+def pause_between_looks(policy: WatchPolicy, age: float, seconds_left: float | None) -> float:
+    """
+    How long to leave batches alone after a look.
+
+    :param policy: Bounds of the pause.
+    :param age: Seconds since the oldest of them was created.
+    :param seconds_left: Estimate of the time they still need, or None.
+    :returns: Seconds.
+    """
+    pause = max(policy.poll_interval, min(policy.max_poll_interval, AGE_FRACTION * age))
+    return pause if seconds_left is None else min(pause, max(policy.poll_interval, seconds_left / 2))
 
 
 def as_seconds(value: timedelta | float) -> float:

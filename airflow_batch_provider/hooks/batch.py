@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseHook
@@ -55,21 +54,22 @@ class BatchHook(BaseHook):
         connection = self.get_connection(self.conn_id)
         return _settings(connection, connection.extra_dejson)
 
-    async def get_async_conn(self, *, max_retries: int | None = None) -> AsyncBatchClient:
+    async def get_async_conn(self) -> AsyncBatchClient:
         """
         Return a new asynchronous client, with ``get_batch``, ``list_batch_page`` and ``cancel_batch``.
 
         For triggers: nothing here blocks the event loop. Close it (``async with``) when done.
-
-        :param max_retries: Overrides the connection's number of retries.
         """
-        from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-
         from airflow_batch_provider.client import AsyncBatchClient
 
+        return AsyncBatchClient(await self.get_async_settings())
+
+    async def get_async_settings(self) -> ServiceSettings:
+        """Return the connection's values, checked, without blocking the event loop."""
+        from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+
         connection = await get_async_connection(self.conn_id, self)
-        settings = _settings(connection, await get_async_extra_dejson(connection))
-        return AsyncBatchClient(settings if max_retries is None else replace(settings, max_retries=max_retries))
+        return _settings(connection, await get_async_extra_dejson(connection))
 
     def close(self) -> None:
         """Close the blocking client's connections."""

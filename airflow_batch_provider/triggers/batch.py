@@ -1,10 +1,9 @@
-"""``BatchTrigger``: waits for batches in the triggerer, without a worker and without blocking its event loop."""
+"""``BatchTrigger``: waits in the triggerer, together with all others, without a worker and without blocking its loop."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,13 +12,12 @@ from airflow.providers.common.compat.sdk import AirflowException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_batch_provider.core.events import WaitEvent
-from airflow_batch_provider.core.progress import ProgressReporter
+from airflow_batch_provider.core.progress import ProgressReporter, progress_value
 from airflow_batch_provider.core.watching import (
     DEFAULT_MAX_POLL_SECONDS,
     DEFAULT_POLL_SECONDS,
     Done,
     GaveUp,
-    KeepWaiting,
     TimedOut,
     Watch,
     WatchPolicy,
@@ -27,13 +25,17 @@ from airflow_batch_provider.core.watching import (
 from airflow_batch_provider.exceptions import ApiError, ConfigurationError
 from airflow_batch_provider.hooks.batch import BatchHook
 from airflow_batch_provider.hooks.killed import is_killed_async
+from airflow_batch_provider.hooks.progress import publish_progress
 
 if TYPE_CHECKING:
-    from airflow_batch_provider.client import AsyncBatchClient
+    from airflow_batch_provider.client import ServiceSettings
+    from airflow_batch_provider.polling import News
 
 log = logging.getLogger(__name__)
 
-LOOKS_AT_A_TIME = 5
+# Lines and values of progress: not more often than people look, and ten a second for all tasks of a triggerer together.
+PROGRESS_SECONDS = 60.0
+PROGRESS_SECONDS_PER_BATCH = 0.1
 # An event within seconds of the deferral can meet the scheduler before it has noted the deferral, which then fails the
 # task ("finished with state success, but the task instance's state attribute is queued"; apache/airflow#67287).
 FIRST_LOOK_SECONDS = 12.0
@@ -75,6 +77,7 @@ class BatchTrigger(BaseTrigger):
         self.started_at = time.time() if started_at is None else started_at
         self.cancel_on_kill = cancel_on_kill
         self.for_any = for_any
+        self._shows_progress = True
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and plain arguments; no secrets: the connection is read where the trigger runs."""
@@ -94,11 +97,7 @@ class BatchTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, log progress once per change, and yield one event."""
-        try:
-            event = await self._wait()
-        except (ConfigurationError, AirflowException) as error:
-            # A deleted or broken connection: the worker says so in the task's own error, instead of a trigger failure.
-            event = self._event(GaveUp(tuple(self.batch_ids), f"{error}"))
+        event = await self._wait()
         yield TriggerEvent(event.to_event())
 
     async def on_kill(self) -> None:
@@ -111,37 +110,49 @@ class BatchTrigger(BaseTrigger):
         await asyncio.shield(task)
 
     async def _wait(self) -> WaitEvent:
+        # Not while DAGs are parsed: it loads the client.
+        from airflow_batch_provider.polling import subscribed
+
         policy = WatchPolicy(poll_interval=self.poll_interval, max_poll_interval=self.max_poll_interval)
         watch = Watch(self.batch_ids, started_at=self.started_at, deadline_at=self.deadline_at, policy=policy)
         reporter = ProgressReporter(watch)
         await asyncio.sleep(self._first_pause())
-        # No retries inside a look: the watch itself is patient, and a sleeping client would hold up the others.
-        async with await BatchHook(self.conn_id).get_async_conn(max_retries=0) as client:
-            while True:
-                await self._look(client, watch)
-                if line := reporter.next_line(time.time()):
-                    self.log.info(line)
-                if self.for_any and len(watch.open_ids()) < len(watch.batch_ids):
-                    return self._event(Done())
-                decision = watch.decide(time.time(), jitter=random.random())
-                if not isinstance(decision, KeepWaiting):
-                    return self._event(decision)
-                await asyncio.sleep(max(0.0, decision.look_again_at - time.time()))
+        async with subscribed(self.conn_id, self._load_settings, watch.batch_ids, policy, self.started_at) as mailbox:
+            while (end := self._end(watch)) is None:
+                self._take(await mailbox.news(until=watch.verdict_at()), watch)
+                await self._report(watch, reporter)
+        return self._event(end)
 
-    async def _look(self, client: AsyncBatchClient, watch: Watch) -> None:
-        from airflow_batch_provider.waiting import note_miss
+    async def _load_settings(self) -> ServiceSettings:
+        try:
+            return await BatchHook(self.conn_id).get_async_settings()
+        except AirflowException as error:  # deleted, and says so in Airflow's words
+            raise ConfigurationError(f"{str(error).rstrip('.')}.") from None
 
-        gate = asyncio.Semaphore(LOOKS_AT_A_TIME)
+    def _end(self, watch: Watch) -> Done | TimedOut | GaveUp | None:
+        if self.for_any and len(watch.open_ids()) < len(watch.batch_ids):
+            return Done()
+        return watch.verdict(time.time())
 
-        async def look_at(batch_id: str) -> None:
-            async with gate:
-                try:
-                    watch.observe(await client.get_batch(batch_id), time.time())
-                except ApiError as error:
-                    if note_miss(watch, batch_id, error, time.time()):
-                        self.log.warning("%s Waiting goes on.", error)
+    def _take(self, news: list[News], watch: Watch) -> None:
+        from airflow_batch_provider.polling import Miss
 
-        await asyncio.gather(*(look_at(batch_id) for batch_id in watch.open_ids()))
+        now = time.time()
+        for item in news:
+            if not isinstance(item, Miss):
+                watch.observe(item, now)
+            elif watch.miss(item.batch_id, str(item.error), now, is_outage=item.error.retryable):
+                self.log.warning("%s Waiting goes on.", item.error)
+
+    async def _report(self, watch: Watch, reporter: ProgressReporter) -> None:
+        from airflow_batch_provider.polling import awaited_here
+
+        gap = max(PROGRESS_SECONDS, PROGRESS_SECONDS_PER_BATCH * awaited_here())
+        if line := reporter.next_line(time.time(), min_gap=gap):
+            self.log.info(line)
+            if self._shows_progress and watch.open_ids():
+                value = progress_value(watch, time.time())
+                self._shows_progress = await publish_progress(self.task_instance, value)
 
     def _first_pause(self) -> float:
         # dag.test() has no task instance here and no scheduler to race with.

@@ -121,8 +121,9 @@ def test_gives_up_on_an_unknown_batch(client: BatchClient, monkeypatch: pytest.M
 
 
 def test_deleted_connection_is_told_to_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that does not exist ends the wait with a reason, not with a crashed trigger."""
+    """A connection that stays away ends the wait with a reason, not with a crashed trigger."""
     monkeypatch.delenv("AIRFLOW_CONN_BATCH_DEFAULT", raising=False)
+    monkeypatch.setattr(trigger_module, "WatchPolicy", _impatient)
 
     event = fire(trigger("batch_1", conn_id="batch_gone"))
 

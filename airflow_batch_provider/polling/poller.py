@@ -1,0 +1,292 @@
+"""
+The poller: looks at the batches of one connection for everybody who waits in this event loop.
+
+It runs in a task of its own, in an empty context, so that its log lines never land in the log of the task whose trigger
+happened to come first. It lives as long as somebody waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from airflow_batch_provider.client import AsyncBatchClient
+from airflow_batch_provider.core.batches import Batch
+from airflow_batch_provider.core.listing import ListTrust
+from airflow_batch_provider.core.schedule import BUSY, Schedule, Watched
+from airflow_batch_provider.core.watching import MAX_RETRY_AFTER_SECONDS, WatchPolicy
+from airflow_batch_provider.exceptions import ApiConnectionError, ApiStatusError, BatchError, ConfigurationError
+from airflow_batch_provider.polling.keeper import ClientKeeper, LoadSettings, OpenClient
+from airflow_batch_provider.polling.looks import QUESTIONS_PER_SECOND, Look
+from airflow_batch_provider.polling.subscription import Miss, Subscription
+
+log = logging.getLogger(__name__)
+
+# New subscriptions are collected for a moment, so that a thousand triggers of one start make ten pages of one look.
+GATHER_FRACTION = 0.1
+MAX_GATHER_SECONDS = 1.0
+MAX_PROBE_PAUSE_SECONDS = 60.0
+LATENESS_IS_TOLD_EVERY = 1800.0
+# Nobody holds the loop for longer than this many small steps.
+STEPS_AT_A_TIME = 100
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """The service as a whole cannot be asked."""
+
+    error: BatchError
+    failures: int
+
+
+class Poller:
+    """
+    Looks at batches, and tells subscribers what is new.
+
+    :param name: The connection, for the log.
+    :param load: Reads the connection.
+    :param clock: Epoch seconds.
+    :param jitter: Random numbers from 0 to 1.
+    :param open_client: Opens a client; tests give it another network.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        load: LoadSettings,
+        *,
+        clock: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random.random,
+        open_client: OpenClient = AsyncBatchClient,
+    ) -> None:
+        self._name = name
+        self._clock = clock
+        self._jitter = jitter
+        self._keeper = ClientKeeper(name, load, open_client)
+        self._schedule = Schedule(jitter)
+        self._trust = ListTrust()
+        self._subscribers: dict[str, list[Subscription]] = {}
+        self._trouble: _Trouble | None = None
+        self._not_before = 0.0
+        self._lateness_told_at = 0.0
+        self._was_in_trouble = False
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Poller of {self._name}: {len(self._schedule)} batches, {len(self._subscribers)} awaited>"
+
+    def __len__(self) -> int:
+        return len(self._subscribers)
+
+    @property
+    def is_idle(self) -> bool:
+        """True when nobody waits."""
+        return not self._subscribers
+
+    def subscribe(self, batch_ids: Sequence[str], policy: WatchPolicy, since: float) -> Subscription:
+        """
+        Begin to tell somebody about batches.
+
+        :param batch_ids: The batches.
+        :param policy: How often to look.
+        :param since: Epoch seconds when waiting began.
+        """
+        subscription = Subscription(dict.fromkeys(batch_ids))
+        now = self._clock()
+        first = now + min(MAX_GATHER_SECONDS, GATHER_FRACTION * policy.poll_interval)
+        for batch_id in subscription.batch_ids:
+            self._subscribers.setdefault(batch_id, []).append(subscription)
+            watched = self._schedule.add(batch_id, policy, since=since, due_at=first)
+            # What the others already heard.
+            if watched.batch is not None:
+                subscription.tell(watched.batch)
+            if watched.trouble is not None:
+                subscription.tell(Miss(batch_id, watched.trouble))
+        self._wake.set()
+        if self._task is None:
+            loop = asyncio.get_running_loop()
+            self._task = loop.create_task(self._run(), context=contextvars.Context(), name=f"batches of {self._name}")
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """
+        Stop telling somebody.
+
+        :param subscription: What :meth:`subscribe` returned.
+        """
+        for batch_id in subscription.batch_ids:
+            if others := [other for other in self._subscribers[batch_id] if other is not subscription]:
+                self._subscribers[batch_id] = others
+            else:
+                del self._subscribers[batch_id]
+                self._schedule.remove(batch_id)
+
+    async def stop(self) -> None:
+        """End the task and wait for its end."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                await self._sleep()
+                due = self._schedule.due(self._clock(), at_most=1 if self._trouble else len(self._schedule))
+                if due:
+                    await self._look_at(due)
+        finally:
+            await self._keeper.close()
+
+    async def _sleep(self) -> None:
+        """Until something is due; a new subscription may make that sooner."""
+        while True:
+            self._wake.clear()
+            due_at = self._schedule.next_due_at()
+            seconds = None if due_at is None else max(due_at, self._not_before) - self._clock()
+            if seconds is not None and seconds <= 0:
+                return
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
+            except TimeoutError:
+                return
+
+    async def _look_at(self, due: list[Watched]) -> None:
+        self._note_lateness(due)
+        trouble: BatchError | None
+        try:
+            client = await self._keeper.client(self._clock(), is_doubtful=self._trouble is not None)
+            look = Look(
+                client, self._schedule, self._trust, name=self._name, is_probe=self._trouble is not None,
+                saw=self._saw, missed=self._missed, clock=self._clock,
+            )  # fmt: skip
+            await look.at(due)
+            trouble = look.service_error
+        except ConfigurationError as error:
+            trouble = error
+        except Exception as error:
+            # Whatever it is: those who wait must neither hang nor fail because of it.
+            log.exception("Looking at the batches of connection %s failed.", self._name)
+            trouble = ApiConnectionError(f"The batches cannot be looked at ({type(error).__name__}).")
+        finally:
+            self._give_back(due)
+        await self._note_trouble(trouble, due)
+
+    def _give_back(self, due: list[Watched]) -> None:
+        for watched in due:
+            if watched.due_at == BUSY and watched.id in self._schedule:
+                if self._trouble is None:
+                    self._schedule.give_back(watched)
+                else:
+                    # Behind the others: one batch that the service cannot tell about must not be every probe.
+                    self._schedule.put_off(watched, self._clock())
+
+    def _saw(self, watched: Watched, batch: Batch) -> None:
+        is_news = watched.see(batch, self._clock())
+        if batch.status.has_ended:
+            self._schedule.remove(watched.id)
+        else:
+            self._schedule.looked(watched, self._clock())
+        if is_news:
+            for subscription in self._subscribers.get(watched.id, ()):
+                subscription.tell(batch)
+
+    def _missed(self, watched: Watched, error: BatchError) -> None:
+        """The service answers, but not about this batch."""
+        self._schedule.looked(watched, self._clock())
+        self._tell_trouble(watched, error)
+
+    def _tell_trouble(self, watched: Watched, error: BatchError) -> bool:
+        if watched.trouble is not None and watched.trouble.retryable == error.retryable:
+            return False
+        watched.trouble = error
+        for subscription in self._subscribers.get(watched.id, ()):
+            subscription.tell(Miss(watched.id, error))
+        return True
+
+    async def _note_trouble(self, error: BatchError | None, due: Iterable[Watched]) -> None:
+        """The service as a whole: probe it with one batch at a time until it answers."""
+        if error is None:
+            if self._trouble is not None:
+                log.info("The batches of connection %s can be asked for again.", self._name)
+            self._trouble, self._not_before = None, 0.0
+            return
+        failures = 1 if self._trouble is None else self._trouble.failures + 1
+        self._trouble, self._was_in_trouble = _Trouble(error, failures), True
+        pause = self._pause_in_trouble(error, failures, due)
+        self._not_before = self._clock() + pause
+        # One failure is a blip, and no news for thousands of tasks; a long pause is.
+        if failures > 1 or pause >= MAX_PROBE_PAUSE_SECONDS:
+            await self._tell_all(error)
+
+    def _pause_in_trouble(self, error: BatchError, failures: int, due: Iterable[Watched]) -> float:
+        shortest = min((watched.policy.poll_interval for watched in due), default=MAX_PROBE_PAUSE_SECONDS)
+        pause = min(MAX_PROBE_PAUSE_SECONDS, shortest * 2.0 ** min(failures - 1, 10))
+        asked_for = error.retry_after if isinstance(error, ApiStatusError) else None
+        # Later than asked for, never sooner; spread, because other triggerers were told the same.
+        return max(pause, min(asked_for or 0.0, MAX_RETRY_AFTER_SECONDS)) * (1 + 0.1 * self._jitter())
+
+    async def _tell_all(self, error: BatchError) -> None:
+        told = 0
+        for watched in self._schedule.all():
+            told += self._tell_trouble(watched, error)
+            if told % STEPS_AT_A_TIME == STEPS_AT_A_TIME - 1:
+                await asyncio.sleep(0)
+
+    def _note_lateness(self, due: list[Watched]) -> None:
+        now = self._clock()
+        first = due[0]
+        late = now - first.was_due_at
+        if late <= first.pause:
+            self._was_in_trouble = False
+            return
+        if self._was_in_trouble or now - self._lateness_told_at < LATENESS_IS_TOLD_EVERY:
+            return
+        self._lateness_told_at = now
+        log.warning(
+            "%d batches of connection %s are due and no list shows them: they are asked for one by one, %g a second at "
+            "most, each about every %.0f s instead of every %.0f s.",
+            len(due), self._name, QUESTIONS_PER_SECOND, late + first.pause, first.pause,
+        )  # fmt: skip
+
+
+_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def subscribed(
+    name: str, load: LoadSettings, batch_ids: Sequence[str], policy: WatchPolicy, since: float
+) -> AsyncIterator[Subscription]:
+    """
+    Wait for batches together with everybody else in this event loop who uses the same connection.
+
+    :param name: The connection.
+    :param load: Reads the connection; that of the first who comes is used for all.
+    :param batch_ids: The batches.
+    :param policy: How often to look.
+    :param since: Epoch seconds when waiting began.
+    """
+    pollers = _pollers.setdefault(asyncio.get_running_loop(), {})
+    poller = pollers.setdefault(name, Poller(name, load))
+    subscription = poller.subscribe(batch_ids, policy, since)
+    try:
+        yield subscription
+    finally:
+        poller.unsubscribe(subscription)
+        if poller.is_idle and pollers.get(name) is poller:
+            # Out of the table first: who comes while it ends gets a new one.
+            del pollers[name]
+            await poller.stop()
+
+
+def awaited_here() -> int:
+    """How many batches are awaited in this event loop."""
+    return sum(len(poller) for poller in _pollers.get(asyncio.get_running_loop(), {}).values())

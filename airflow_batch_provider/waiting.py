@@ -30,18 +30,16 @@ def wait_for_batches(
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
     jitter: Callable[[], float] = random.random,
-    for_any: bool = False,
 ) -> list[Batch]:
     """
-    Wait until all batches of a watch have ended, or one of them.
+    Wait until all batches of a watch have ended, or enough of them.
 
     :param client: The service.
     :param watch: The batches, the deadline and the patience.
     :param clock: Epoch seconds.
     :param sleep: Waits.
     :param jitter: Random numbers from 0 to 1.
-    :param for_any: Return as soon as one batch has ended.
-    :returns: The batches as last seen, in the watch's order.
+    :returns: The batches as last seen, in the watch's order; those never seen are left out.
     :raises BatchTimeoutError: The deadline passed; the batches go on.
     :raises WaitingFailedError: The service could not be asked for too long; the batches go on.
     """
@@ -55,13 +53,11 @@ def wait_for_batches(
                     log.warning("%s Waiting goes on.", error)
         if line := reporter.next_line(clock()):
             log.info(line)
-        if for_any and len(watch.open_ids()) < len(watch.batch_ids):
-            return [watch.seen[batch_id] for batch_id in watch.batch_ids if batch_id in watch.seen]
         decision = watch.decide(clock(), jitter=jitter())
         if not isinstance(decision, KeepWaiting):
             if failure := waiting_error(decision, watch.deadline_at, len(watch.batch_ids)):
                 raise failure
-            return [watch.seen[batch_id] for batch_id in watch.batch_ids]
+            return [watch.seen[batch_id] for batch_id in watch.batch_ids if batch_id in watch.seen]
         sleep(max(0.0, decision.look_again_at - clock()))
 
 

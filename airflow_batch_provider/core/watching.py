@@ -3,7 +3,7 @@ Waiting for batches, as decisions: observations or errors go in with ``now``, wh
 
 Rules, in this order:
 
-1. All batches have ended: done, whatever the time is.
+1. All batches have ended, or enough of them: done, whatever the time is.
 2. The deadline has passed: timed out. The batches go on remotely, and cost.
 3. A batch could not be asked for too long: gave up. How long depends on the kind of error, not on how often it came:
    an outage may last (``outage_patience``); a refusal (wrong key, unknown id) is shown to a person sooner, but not at
@@ -53,7 +53,7 @@ class KeepWaiting(NamedTuple):
 
 
 class Done(NamedTuple):
-    """All batches have ended."""
+    """All batches have ended, or enough of them (see ``any_after``)."""
 
 
 class TimedOut(NamedTuple):
@@ -97,11 +97,23 @@ class Watch:
     :param started_at: Epoch seconds when waiting began.
     :param deadline_at: Epoch seconds after which waiting ends.
     :param policy: How patiently to wait.
+    :param any_after: The wait is over also when so many seconds have passed since one of the batches was first seen
+        ended: 0 for whoever can go on with any of them, None to wait for all.
     """
 
-    def __init__(self, batch_ids: Iterable[str], *, started_at: float, deadline_at: float, policy: WatchPolicy) -> None:
+    def __init__(
+        self,
+        batch_ids: Iterable[str],
+        *,
+        started_at: float,
+        deadline_at: float,
+        policy: WatchPolicy,
+        any_after: float | None = None,
+    ) -> None:
         self.batch_ids = tuple(dict.fromkeys(batch_ids))
         self.deadline_at = deadline_at
+        self._any_after = any_after
+        self._first_end_at: float | None = None
         self._started_at = started_at
         self._policy = policy
         self._seen: dict[str, Batch] = {}
@@ -129,6 +141,8 @@ class Watch:
         """
         self._seen[batch.id] = batch
         self._trouble.pop(batch.id, None)
+        if self._first_end_at is None and batch.status.has_ended:
+            self._first_end_at = now
         if self._first_done is None and len(self._seen) == len(self.batch_ids):
             self._first_done = (now, self.done())
 
@@ -165,7 +179,8 @@ class Watch:
             return verdict
         pause = self._pause(now) * (1 - JITTER_FRACTION + 2 * JITTER_FRACTION * jitter)
         asked_for = max((t.not_before for t in self._trouble.values()), default=0.0)
-        return KeepWaiting(min(max(now + pause, asked_for), max(self.deadline_at, now + 1.0)))
+        next_look = min(max(now + pause, asked_for), self._enough_at())
+        return KeepWaiting(min(next_look, max(self.deadline_at, now + 1.0)))
 
     def verdict(self, now: float) -> Done | TimedOut | GaveUp | None:
         """
@@ -175,7 +190,7 @@ class Watch:
         :returns: How, or None while it goes on.
         """
         open_ids = self.open_ids()
-        if not open_ids:
+        if not open_ids or now >= self._enough_at():
             return Done()
         if now >= self.deadline_at:
             return TimedOut(open_ids)
@@ -188,7 +203,7 @@ class Watch:
     def verdict_at(self) -> float:
         """When waiting ends though nothing is heard any more: the deadline, or the end of the patience."""
         bearable = (trouble.bearable_until(self._policy) for trouble in self._trouble.values())
-        return min([self.deadline_at, *bearable])
+        return min([self.deadline_at, self._enough_at(), *bearable])
 
     def done(self) -> int:
         """Requests done so far, by the services' own counts."""
@@ -217,6 +232,11 @@ class Watch:
         if self._first_done is None or now <= self._first_done[0] or self.done() <= self._first_done[1]:
             return None
         return (self.done() - self._first_done[1]) / (now - self._first_done[0])
+
+    def _enough_at(self) -> float:
+        if self._any_after is None or self._first_end_at is None:
+            return float("inf")
+        return self._first_end_at + self._any_after
 
     def _pause(self, now: float) -> float:
         is_finalizing = any(batch.status is BatchStatus.FINALIZING for batch in self._seen.values())

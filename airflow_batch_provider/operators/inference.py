@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 
 UPLOADS_AT_A_TIME = 3
+LANDINGS_AT_A_TIME = 2
+# A deferred run is woken for what has ended, but not for every single batch: so long it waits for others to end too.
+LAND_AFTER_SECONDS = 600.0
+# Deferring and resuming takes Airflow seconds; a shorter wait without any batch is sat out here.
+MIN_DEFER_SECONDS = 30.0
 
 
 class BatchInferenceOperator(BaseOperator):
@@ -154,42 +159,44 @@ class BatchInferenceOperator(BaseOperator):
 
                 raise timeout_error(step.batch_ids, deadline_at, len(step.batch_ids))
             self._waiting_for = (context["ti"], step.batch_ids)
-            if self.deferrable and step.batch_ids:
-                self._defer(step, deadline_at)
-            self._wait_here(hook, step, deadline_at)
+            wake_at = min(deadline_at, step.look_again_at or deadline_at)
+            if self.deferrable and (step.batch_ids or wake_at - time.time() >= MIN_DEFER_SECONDS):
+                self._defer(step, wake_at, deadline_at)
+            self._wait_here(hook, step, wake_at, deadline_at)
 
-    def _defer(self, step: Waiting, deadline_at: float) -> None:
+    def _defer(self, step: Waiting, wake_at: float, deadline_at: float) -> None:
         from airflow_batch_provider.triggers.batch import BatchTrigger
 
         until = time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(deadline_at))
-        self.log.info(
-            "Waiting for %s; deadline %s. Nothing holds a worker meanwhile.",
-            counted(len(step.batch_ids), "batch"),
-            until,
-        )
-        wake_at = min(deadline_at, step.look_again_at or deadline_at)
+        what = counted(len(step.batch_ids), "batch") if step.batch_ids else "a place in the service's queue"
+        self.log.info("Waiting for %s; deadline %s. Nothing holds a worker meanwhile.", what, until)
         trigger = BatchTrigger(
             conn_id=self.conn_id,
             batch_ids=step.batch_ids,
             deadline_at=wake_at,
             poll_interval=self.poll_interval,
             cancel_on_kill=self.cancel_on_kill,
-            for_any=step.for_any,
+            any_after=0.0 if step.for_any else LAND_AFTER_SECONDS,
         )
         left = timedelta(seconds=max(0.0, wake_at - time.time()) + BACKSTOP_SECONDS)
         self.defer(trigger=trigger, method_name="execute_complete", timeout=left)
 
-    def _wait_here(self, hook: BatchHook, step: Waiting, deadline_at: float) -> None:
+    def _wait_here(self, hook: BatchHook, step: Waiting, wake_at: float, deadline_at: float) -> None:
         from airflow_batch_provider.waiting import wait_for_batches
 
-        wake_at = min(deadline_at, step.look_again_at or deadline_at)
         if not step.batch_ids:
             time.sleep(max(0.0, wake_at - time.time()))
             return
         policy = WatchPolicy(poll_interval=self.poll_interval)
-        watch = Watch(step.batch_ids, started_at=time.time(), deadline_at=wake_at, policy=policy)
+        watch = Watch(
+            step.batch_ids,
+            started_at=time.time(),
+            deadline_at=wake_at,
+            policy=policy,
+            any_after=0.0 if step.for_any else self.poll_interval,
+        )
         try:
-            wait_for_batches(hook.get_conn(), watch, for_any=step.for_any)
+            wait_for_batches(hook.get_conn(), watch)
         except BatchTimeoutError:
             if wake_at >= deadline_at:
                 raise
@@ -209,6 +216,7 @@ class BatchInferenceOperator(BaseOperator):
             max_rounds=self.max_rounds,
             max_active_batches=self.max_active_batches,
             uploads_at_a_time=UPLOADS_AT_A_TIME,
+            landings_at_a_time=LANDINGS_AT_A_TIME,
             stall_after=None if self.stall_after is None else as_seconds(self.stall_after),
             on_changed_input=self.on_changed_input,
             if_finished=self.if_finished,

@@ -48,13 +48,14 @@ class BatchTrigger(BaseTrigger):
     Fires once, when all batches have ended, the deadline has passed, or the service could not be asked for too long.
 
     :param conn_id: Connection of type ``batch``.
-    :param batch_ids: The batches.
+    :param batch_ids: The batches. None at all is a wait for the deadline, for a task that may send again then.
     :param deadline_at: Epoch seconds after which waiting ends; wall-clock, so that a restart does not prolong it.
     :param poll_interval: Shortest pause between looks, in seconds; pauses grow with the batches' age.
     :param max_poll_interval: Longest pause.
     :param started_at: Epoch seconds when waiting began.
     :param cancel_on_kill: Cancel the batches when the task is marked failed while waiting (Airflow 3.3 and newer).
-    :param for_any: Fire as soon as one of the batches has ended, for a task that has more to send.
+    :param any_after: Fire also when so many seconds have passed since one of the batches was first seen ended: 0 for a
+        task that has more to send, None to wait for all.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class BatchTrigger(BaseTrigger):
         max_poll_interval: float = DEFAULT_MAX_POLL_SECONDS,
         started_at: float | None = None,
         cancel_on_kill: bool = True,
-        for_any: bool = False,
+        any_after: float | None = None,
     ) -> None:
         super().__init__()
         self.conn_id = conn_id
@@ -76,7 +77,7 @@ class BatchTrigger(BaseTrigger):
         self.max_poll_interval = max_poll_interval
         self.started_at = time.time() if started_at is None else started_at
         self.cancel_on_kill = cancel_on_kill
-        self.for_any = for_any
+        self.any_after = any_after
         self._shows_progress = True
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -91,13 +92,17 @@ class BatchTrigger(BaseTrigger):
                 "max_poll_interval": self.max_poll_interval,
                 "started_at": self.started_at,
                 "cancel_on_kill": self.cancel_on_kill,
-                "for_any": self.for_any,
+                "any_after": self.any_after,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, log progress once per change, and yield one event."""
-        event = await self._wait()
+        if self.batch_ids:
+            event = await self._wait()
+        else:
+            await asyncio.sleep(self.deadline_at - time.time())
+            event = self._event(TimedOut(()))
         yield TriggerEvent(event.to_event())
 
     async def on_kill(self) -> None:
@@ -114,11 +119,17 @@ class BatchTrigger(BaseTrigger):
         from airflow_batch_provider.polling import subscribed
 
         policy = WatchPolicy(poll_interval=self.poll_interval, max_poll_interval=self.max_poll_interval)
-        watch = Watch(self.batch_ids, started_at=self.started_at, deadline_at=self.deadline_at, policy=policy)
+        watch = Watch(
+            self.batch_ids,
+            started_at=self.started_at,
+            deadline_at=self.deadline_at,
+            policy=policy,
+            any_after=self.any_after,
+        )
         reporter = ProgressReporter(watch)
         await asyncio.sleep(self._first_pause())
         async with subscribed(self.conn_id, self._load_settings, watch.batch_ids, policy, self.started_at) as mailbox:
-            while (end := self._end(watch)) is None:
+            while (end := watch.verdict(time.time())) is None:
                 self._take(await mailbox.news(until=watch.verdict_at()), watch)
                 await self._report(watch, reporter)
         return self._event(end)
@@ -128,11 +139,6 @@ class BatchTrigger(BaseTrigger):
             return await BatchHook(self.conn_id).get_async_settings()
         except AirflowException as error:  # deleted, and says so in Airflow's words
             raise ConfigurationError(f"{str(error).rstrip('.')}.") from None
-
-    def _end(self, watch: Watch) -> Done | TimedOut | GaveUp | None:
-        if self.for_any and len(watch.open_ids()) < len(watch.batch_ids):
-            return Done()
-        return watch.verdict(time.time())
 
     def _take(self, news: list[News], watch: Watch) -> None:
         from airflow_batch_provider.polling import Miss

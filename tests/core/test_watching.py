@@ -203,3 +203,27 @@ def test_a_watch_says_what_it_is() -> None:
 
     assert repr(watch) == "<Watch 2 batches, 1 open, 1 in trouble>"
     assert isinstance(watch.seen["a"], Batch)
+
+
+def test_enough_have_ended() -> None:
+    """Whoever can go on with some of the batches is woken a while after the first end; 0: at once; None: never."""
+    for any_after, at_once, later in ((0.0, Done(), Done()), (600.0, None, Done()), (None, None, None)):
+        watch = Watch(["a", "b"], started_at=NOW, deadline_at=NOW + 9_000, policy=WatchPolicy(), any_after=any_after)
+        assert watch.verdict(NOW + 8_000) is None
+        watch.observe(batch("a", BatchStatus.COMPLETED), NOW)
+        watch.observe(batch("b", BatchStatus.IN_PROGRESS), NOW)
+
+        assert (watch.verdict(NOW), watch.verdict(NOW + 600)) == (at_once, later)
+
+
+def test_the_verdict_comes_without_news() -> None:
+    """A waiter that hears nothing any more knows when to look at the clock: deadline, patience, enough."""
+    watch = Watch(["a", "b"], started_at=NOW, deadline_at=NOW + 9_000, policy=WatchPolicy(), any_after=600)
+    assert watch.verdict_at() == NOW + 9_000
+
+    watch.miss("a", "gone", NOW, is_outage=True)
+    assert watch.verdict_at() == NOW + 3_600
+    watch.miss("b", "no", NOW, is_outage=False)
+    assert watch.verdict_at() == NOW + 300
+    watch.observe(batch("b", BatchStatus.COMPLETED), NOW)
+    assert watch.verdict_at() == NOW + 600

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from airflow_batch_provider.exceptions import (
     WaitingFailedError,
 )
 from airflow_batch_provider.operators.batch import BatchInferenceOperator
+from airflow_batch_provider.operators.inference import LAND_AFTER_SECONDS
 from airflow_batch_provider.sandbox import SandboxServer
 from tests.contexts import FakeTaskInstance, task_context
 from tests.dags import connection
@@ -68,7 +70,7 @@ class Task:
         """Fire the trigger, in another process as far as the operator can tell."""
         trigger = deferred.trigger
         if outcome == "ended":
-            for batch_id in trigger.batch_ids[: 1 if trigger.for_any else None]:
+            for batch_id in trigger.batch_ids[: 1 if trigger.any_after == 0 else None]:
                 ended(self.client, self.client.get_batch(batch_id))
         event = WaitEvent(outcome, tuple(trigger.batch_ids), trigger.deadline_at)  # type: ignore[arg-type]
         operator = self.operator(deferrable=True, **changes)
@@ -122,7 +124,7 @@ def test_defers_and_resumes(task: Task) -> None:
 
     assert trigger.batch_ids == summary["batch_ids"]
     assert (trigger.conn_id, trigger.poll_interval, trigger.cancel_on_kill) == ("batch_default", 7.0, False)
-    assert trigger.for_any is False
+    assert trigger.any_after == LAND_AFTER_SECONDS
     assert deferred.method_name == "execute_complete"
     assert 90 < trigger.deadline_at - time.time() <= 100 < deferred.timeout.total_seconds()
     assert task.outcomes() == ["succeeded"] * 3
@@ -150,10 +152,28 @@ def test_waits_for_any_when_more_is_to_be_sent(task: Task) -> None:
 
     task.resume(second.value, max_active_batches=1)
 
-    assert (first.trigger.for_any, len(first.trigger.batch_ids)) == (True, 1)
-    assert (second.value.trigger.for_any, len(second.value.trigger.batch_ids)) == (False, 1)
+    assert (first.trigger.any_after, len(first.trigger.batch_ids)) == (0, 1)
+    assert (second.value.trigger.any_after, len(second.value.trigger.batch_ids)) == (LAND_AFTER_SECONDS, 1)
     assert first.trigger.deadline_at - time.time() > 5, "what waits for a place must not wake anybody"
     assert task.outcomes() == ["succeeded"] * 3
+
+
+def test_a_full_queue_holds_no_worker(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the service takes no batch now, the deferrable task waits in the triggerer, and sends it afterwards."""
+    first = task.defer(metadata={"sandbox": "queue_full=true"}, timeout=1000)
+    with pytest.raises(TaskDeferred) as second:
+        task.resume(first)
+    trigger = second.value.trigger
+    assert trigger.batch_ids == []
+    assert 50 < trigger.deadline_at - time.time() <= 61
+
+    event = asyncio.run(_first_event(trigger, trigger.deadline_at, monkeypatch))
+    assert event["outcome"] == "timed_out"
+
+
+async def _first_event(trigger: Any, now: float, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr("airflow_batch_provider.triggers.batch.time.time", lambda: now)
+    return (await anext(trigger.run())).payload
 
 
 @pytest.mark.usefixtures("_pairs")

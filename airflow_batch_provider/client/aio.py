@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from airflow_batch_provider.client import calls, http
+from airflow_batch_provider.client.glances import Glance
 from airflow_batch_provider.client.retries import seconds_before_retry
 from airflow_batch_provider.client.settings import ServiceSettings
 from airflow_batch_provider.client.wire import Page
@@ -87,6 +88,15 @@ class AsyncBatchClient:
         :param page_size: Batches per call, up to 100.
         """
         return await self._perform(calls.list_batches(after, page_size))
+
+    async def glance_at_batches(self, *, after: str | None = None, page_size: int = 100) -> Page[Glance]:
+        """
+        One page of the list of batches, of each only what waiting needs.
+
+        :param after: Cursor from the page before.
+        :param page_size: Batches per call, up to 100.
+        """
+        return await self._perform(calls.glance_at_batches(after, page_size))
 
     async def _perform(self, call: calls.Call[T]) -> T:
         number = 0

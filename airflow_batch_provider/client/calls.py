@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
-from airflow_batch_provider.client import wire
+from airflow_batch_provider.client import glances, wire
+from airflow_batch_provider.client.glances import Glance, page_of_glances
 from airflow_batch_provider.core.batches import Batch, RemoteFile
 from airflow_batch_provider.core.status import BatchStatus
 from airflow_batch_provider.exceptions import ConfigurationError
@@ -27,6 +29,7 @@ class Call(Generic[T]):
     :param params: Query.
     :param body: JSON body, or None.
     :param is_repeatable: True when sending it twice does no harm.
+    :param decode: Decodes the answer's JSON, for answers of which only a part is wanted.
     """
 
     method: str
@@ -36,6 +39,7 @@ class Call(Generic[T]):
     params: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
     is_repeatable: bool = True
+    decode: Callable[[bytes], Any] = json.loads
 
 
 def path_id(remote_id: str) -> str:
@@ -86,6 +90,11 @@ def cancel_batch(batch_id: str) -> Call[Any]:
 def list_batches(after: str | None, limit: int) -> Call[wire.Page[Batch]]:
     read = wire.page_from_wire(wire.batch_from_wire)
     return Call("GET", "/batches", read, "the list of batches", _list_params(after, limit))
+
+
+def glance_at_batches(after: str | None, limit: int) -> Call[wire.Page[Glance]]:
+    subject, params = "the list of batches", _list_params(after, limit)
+    return Call("GET", "/batches", page_of_glances, subject, params, decode=glances.decode)
 
 
 def _list_params(after: str | None, limit: int) -> dict[str, str]:

@@ -141,7 +141,7 @@ def read_answer(call: Call[T], status: int, headers: Mapping[str, str], body: by
     if not 200 <= status < 300:
         raise error_from_answer(status, headers, body, call.subject, settings)
     try:
-        data = without_wrapping(json.loads(body)) if body.strip() else {}
+        data = without_wrapping(call.decode(body)) if body.strip() else {}
     except (ValueError, RecursionError) as error:
         raise _not_json(call.subject, headers.get("content-type", "no content type"), settings) from error
     if isinstance(data, dict) and data.keys() == {"html-message"}:

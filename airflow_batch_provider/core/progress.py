@@ -21,25 +21,20 @@ class ProgressReporter:
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._last: object = None
-        self._last_statuses: object = None
-        self._last_at = 0.0
+        # A hash: ten thousand reporters in one process must not remember what they said.
+        self._last: int | None = None
 
-    def next_line(self, now: float, *, min_gap: float = 0.0) -> str | None:
+    def next_line(self, now: float) -> str | None:
         """
         The line to log, or None when nothing changed since the last one.
 
         :param now: Epoch seconds.
-        :param min_gap: Seconds between lines that tell of counts only; a new status is told at once.
         """
         seen = self._watch.seen.values()
-        statuses = [(b.id, b.status) for b in seen]
-        if not statuses or (statuses == self._last_statuses and now - self._last_at < min_gap):
+        snapshot = hash(tuple((b.id, b.status, b.counts) for b in seen))
+        if not seen or snapshot == self._last:
             return None
-        snapshot = (statuses, [b.counts for b in seen])
-        if snapshot == self._last:
-            return None
-        self._last, self._last_statuses, self._last_at = snapshot, statuses, now
+        self._last = snapshot
         return describe(self._watch, now)
 
 
@@ -62,16 +57,17 @@ def describe(watch: Watch, now: float) -> str:
     return "".join(parts) + "."
 
 
-def progress_value(watch: Watch, now: float) -> dict[str, Any]:
+def progress_value(watch: Watch, text: str, now: float) -> dict[str, Any]:
     """
     How far the batches are, as plain JSON: counts, and the line that people read.
 
     :param watch: What is being waited for.
+    :param text: The line.
     :param now: Epoch seconds; in the value as ISO time.
     """
     counts = [batch.counts for batch in watch.seen.values() if batch.counts]
     return {
-        "text": describe(watch, now),
+        "text": text,
         "batches": len(watch.batch_ids),
         "ended": len(watch.batch_ids) - len(watch.open_ids()),
         "total": sum(c.total for c in counts),

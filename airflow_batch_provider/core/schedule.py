@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 
-from airflow_batch_provider.core.batches import Batch
+from airflow_batch_provider.core.batches import Batch, RequestCounts
 from airflow_batch_provider.core.status import BatchStatus
 from airflow_batch_provider.core.watching import JITTER_FRACTION, WatchPolicy, pause_between_looks
 from airflow_batch_provider.exceptions import BatchError
@@ -31,8 +31,8 @@ class Watched:
     """
 
     __slots__ = (
-        "asked_at", "batch", "due_at", "first_done", "id", "page", "pause", "policy", "since", "trouble",
-        "unlisted_until", "was_due_at",
+        "asked_at", "batch", "due_at", "first_done", "id", "mark", "page", "pause", "policy", "since", "told_at",
+        "told_counts", "trouble", "unlisted_until", "was_due_at",
     )  # fmt: skip
 
     def __init__(self, batch_id: str, policy: WatchPolicy, since: float) -> None:
@@ -40,6 +40,8 @@ class Watched:
         self.policy = policy
         self.since = since
         self.batch: Batch | None = None
+        # Of the last answer, so that the same again is noticed without reading it.
+        self.mark: int | None = None
         self.first_done: tuple[float, int] | None = None
         self.due_at = self.was_due_at = since
         self.pause = policy.poll_interval
@@ -49,24 +51,34 @@ class Watched:
         # When it was last asked for by itself: pages are checked against such answers.
         self.asked_at = 0.0
         self.trouble: BatchError | None = None
+        self.told_at = 0.0
+        self.told_counts: RequestCounts | None = None
 
     def __repr__(self) -> str:
         return f"<Watched {self.id}>"
 
-    def see(self, batch: Batch, now: float) -> bool:
+    def see(self, batch: Batch, now: float, *, min_gap: float = 0.0) -> bool:
         """
         Take in an answer.
 
         :param batch: The batch as the service shows it.
         :param now: Epoch seconds.
-        :returns: True when it tells something new.
+        :param min_gap: Seconds between news that are counts only; a new status is news at once.
+        :returns: True when it is worth telling.
         """
-        before, self.batch = self.batch, batch
-        is_news = before is None or self.trouble is not None
-        self.trouble = None
+        before, is_news = self.batch, self.trouble is not None
+        self.batch, self.trouble = batch, None
         if self.first_done is None and batch.counts:
             self.first_done = (now, batch.counts.done)
-        return is_news or before is None or (before.status, before.counts) != (batch.status, batch.counts)
+        if (
+            before is None
+            or before.status is not batch.status
+            or (batch.counts != self.told_counts and now - self.told_at >= min_gap)
+        ):
+            is_news = True
+        if is_news:
+            self.told_at, self.told_counts = now, batch.counts
+        return is_news
 
     def next_pause(self, now: float) -> float:
         """
@@ -162,10 +174,12 @@ class Schedule:
         self._spread = 1 - JITTER_FRACTION + 2 * JITTER_FRACTION * self._jitter()
         horizon = now + EARLY_FRACTION * first.pause
         taken: list[Watched] = []
-        while len(taken) < at_most and (first := self._first()) is not None and first.due_at <= horizon:
-            heapq.heappop(self._heap)
-            first.was_due_at, first.due_at = first.due_at, BUSY
-            taken.append(first)
+        heap, known = self._heap, self._watched
+        while heap and heap[0][0] <= horizon and len(taken) < at_most:
+            due_at, batch_id = heapq.heappop(heap)
+            if (watched := known.get(batch_id)) is not None and watched.due_at == due_at:
+                watched.was_due_at, watched.due_at = due_at, BUSY
+                taken.append(watched)
         return taken
 
     def looked(self, watched: Watched, now: float) -> None:

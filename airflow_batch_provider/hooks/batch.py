@@ -127,7 +127,7 @@ class BatchHook(BaseHook):
         :returns: Its size in bytes.
         :raises DownloadError: It arrived short or altered.
         """
-        from airflow_batch_provider.collection import expected_bytes
+        from airflow_batch_provider.client.results import expected_bytes
         from airflow_batch_provider.storage import paths
 
         target, client = paths.as_path(path), self.get_conn()

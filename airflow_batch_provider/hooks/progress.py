@@ -22,12 +22,10 @@ async def publish_progress(task_instance: Any, progress: Mapping[str, Any]) -> b
     """
     Show how far a deferred task is.
 
-    :param task_instance: The trigger's ``task_instance``; None where Airflow gives none (``dag.test()``).
+    :param task_instance: The trigger's ``task_instance``.
     :param progress: Plain JSON, a few hundred bytes; see :func:`~airflow_batch_provider.core.progress.progress_value`.
-    :returns: False when it cannot be shown (Airflow before 3, ``dag.test()``), so that nobody tries again.
+    :returns: False when it cannot be shown (Airflow before 3), so that nobody tries again.
     """
-    if task_instance is None:
-        return False
     try:
         from airflow.sdk.execution_time import task_runner
         from airflow.sdk.execution_time.comms import SetXCom

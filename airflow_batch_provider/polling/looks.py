@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from airflow_batch_provider.client import AsyncBatchClient
+from airflow_batch_provider.client.glances import Glance
 from airflow_batch_provider.client.wire import Page
 from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.listing import (
@@ -37,7 +38,10 @@ MAX_QUESTIONS_IN_A_LOOK = 1000
 # So many failures in a row mean that the service is down, and not that something is wrong with these batches.
 FAILURES_OF_A_SERVICE = 5
 
-Saw = Callable[[Watched, Batch], None]
+# Each one told wakes, logs and decides; the loop must turn in between.
+TOLD_AT_A_TIME = 5
+
+Saw = Callable[[Watched, Batch | Glance], bool]
 Missed = Callable[[Watched, BatchError], None]
 
 
@@ -50,7 +54,7 @@ class Look:
     :param trust: Whether the list is used.
     :param name: The connection, for the log.
     :param is_probe: True after trouble: one failure says that it goes on.
-    :param saw: Told of each batch that was seen.
+    :param saw: Told of each batch that was seen; says whether that was news to anybody.
     :param missed: Told of each batch for which the service has an error of its own.
     :param clock: Epoch seconds.
     """
@@ -68,6 +72,7 @@ class Look:
         clock: Callable[[], float],
     ) -> None:
         self.service_error: ApiError | None = None
+        self.singles = 0
         self._client = client
         self._schedule = schedule
         self._trust = trust
@@ -82,7 +87,8 @@ class Look:
 
     async def at(self, due: list[Watched]) -> None:
         """
-        Look. Afterwards ``service_error`` says why the look was broken off, if it was.
+        Look. Afterwards ``service_error`` says why the look was broken off, if it was, and ``singles`` how many batches
+        no page shows.
 
         :param due: The batches that are due.
         """
@@ -105,6 +111,7 @@ class Look:
             singles += [w for w in plan.search if w.id not in self._shown]
         else:
             singles += plan.search
+        self.singles = len(singles)
         await self._ask_for_each(singles[:MAX_QUESTIONS_IN_A_LOOK])
 
     def _may_search(self, wanted: list[Watched]) -> bool:
@@ -145,19 +152,23 @@ class Look:
             if watched.id in missing:
                 watched.unlisted_until = self._clock() + LEAVE_ALONE_SECONDS
 
-    async def _read_page(self, cursor: str) -> Page[Batch] | None:
+    async def _read_page(self, cursor: str) -> Page[Glance] | None:
         began = _ticks()
         try:
-            page = await self._client.list_batch_page(after=cursor or None)
+            page = await self._client.glance_at_batches(after=cursor or None)
         except ApiError as error:
             self._note_page_error(cursor, error)
             return None
         self._tell(self._trust.page_came(_ticks() - began, self._clock()))
-        for batch in page.items:
-            if (watched := self._schedule.get(batch.id)) is not None:
+        told = 0
+        for glance in page.items:
+            if (watched := self._schedule.get(glance.id)) is not None:
                 watched.page = cursor
-                self._shown.add(batch.id)
-                self._saw(watched, batch)
+                self._shown.add(glance.id)
+                told += self._saw(watched, glance)
+                if told >= TOLD_AT_A_TIME:
+                    told = 0
+                    await asyncio.sleep(0)
         return page
 
     def _note_page_error(self, cursor: str, error: ApiError) -> None:

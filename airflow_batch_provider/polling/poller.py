@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from airflow_batch_provider.client import AsyncBatchClient
+from airflow_batch_provider.client.glances import Glance
 from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.listing import ListTrust
 from airflow_batch_provider.core.schedule import BUSY, Schedule, Watched
@@ -33,7 +34,11 @@ log = logging.getLogger(__name__)
 GATHER_FRACTION = 0.1
 MAX_GATHER_SECONDS = 1.0
 MAX_PROBE_PAUSE_SECONDS = 60.0
-LATENESS_IS_TOLD_EVERY = 1800.0
+CROWD_IS_TOLD_EVERY = 1800.0
+# Counts: not more often than people look, and ten a second for all tasks of a connection together.
+PROGRESS_SECONDS = 60.0
+PROGRESS_SECONDS_PER_BATCH = 0.1
+CROWD = 1000
 # Nobody holds the loop for longer than this many small steps.
 STEPS_AT_A_TIME = 100
 
@@ -75,8 +80,7 @@ class Poller:
         self._subscribers: dict[str, list[Subscription]] = {}
         self._trouble: _Trouble | None = None
         self._not_before = 0.0
-        self._lateness_told_at = 0.0
-        self._was_in_trouble = False
+        self._crowd_told_at = 0.0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -91,17 +95,19 @@ class Poller:
         """True when nobody waits."""
         return not self._subscribers
 
-    def subscribe(self, batch_ids: Sequence[str], policy: WatchPolicy, since: float) -> Subscription:
+    def subscribe(
+        self, batch_ids: Sequence[str], policy: WatchPolicy, since: float, not_before: float = 0.0
+    ) -> Subscription:
         """
         Begin to tell somebody about batches.
 
         :param batch_ids: The batches.
         :param policy: How often to look.
         :param since: Epoch seconds when waiting began.
+        :param not_before: Epoch seconds of the first look; nothing is told sooner.
         """
-        subscription = Subscription(dict.fromkeys(batch_ids))
-        now = self._clock()
-        first = now + min(MAX_GATHER_SECONDS, GATHER_FRACTION * policy.poll_interval)
+        subscription = Subscription(dict.fromkeys(batch_ids), not_before)
+        first = max(not_before, self._clock() + min(MAX_GATHER_SECONDS, GATHER_FRACTION * policy.poll_interval))
         for batch_id in subscription.batch_ids:
             self._subscribers.setdefault(batch_id, []).append(subscription)
             watched = self._schedule.add(batch_id, policy, since=since, due_at=first)
@@ -160,7 +166,6 @@ class Poller:
                 return
 
     async def _look_at(self, due: list[Watched]) -> None:
-        self._note_lateness(due)
         trouble: BatchError | None
         try:
             client = await self._keeper.client(self._clock(), is_doubtful=self._trouble is not None)
@@ -170,6 +175,7 @@ class Poller:
             )  # fmt: skip
             await look.at(due)
             trouble = look.service_error
+            self._note_crowd(look.singles, due[0].pause)
         except ConfigurationError as error:
             trouble = error
         except Exception as error:
@@ -189,15 +195,26 @@ class Poller:
                     # Behind the others: one batch that the service cannot tell about must not be every probe.
                     self._schedule.put_off(watched, self._clock())
 
-    def _saw(self, watched: Watched, batch: Batch) -> None:
-        is_news = watched.see(batch, self._clock())
+    def _saw(self, watched: Watched, seen: Batch | Glance) -> bool:
+        now = self._clock()
+        mark = seen.mark if isinstance(seen, Glance) else None
+        if mark is not None and mark == watched.mark and watched.trouble is None:
+            self._schedule.looked(watched, now)
+            return False
+        batch = seen.to_batch() if isinstance(seen, Glance) else seen
+        is_news = watched.see(batch, now, min_gap=self._gap())
+        watched.mark = mark if batch.counts == watched.told_counts else None  # what was not told yet is looked at again
         if batch.status.has_ended:
             self._schedule.remove(watched.id)
         else:
-            self._schedule.looked(watched, self._clock())
+            self._schedule.looked(watched, now)
         if is_news:
             for subscription in self._subscribers.get(watched.id, ()):
                 subscription.tell(batch)
+        return is_news
+
+    def _gap(self) -> float:
+        return max(PROGRESS_SECONDS, PROGRESS_SECONDS_PER_BATCH * len(self._subscribers))
 
     def _missed(self, watched: Watched, error: BatchError) -> None:
         """The service answers, but not about this batch."""
@@ -220,7 +237,7 @@ class Poller:
             self._trouble, self._not_before = None, 0.0
             return
         failures = 1 if self._trouble is None else self._trouble.failures + 1
-        self._trouble, self._was_in_trouble = _Trouble(error, failures), True
+        self._trouble = _Trouble(error, failures)
         pause = self._pause_in_trouble(error, failures, due)
         self._not_before = self._clock() + pause
         # One failure is a blip, and no news for thousands of tasks; a long pause is.
@@ -241,30 +258,31 @@ class Poller:
             if told % STEPS_AT_A_TIME == STEPS_AT_A_TIME - 1:
                 await asyncio.sleep(0)
 
-    def _note_lateness(self, due: list[Watched]) -> None:
-        now = self._clock()
-        first = due[0]
-        late = now - first.was_due_at
-        if late <= first.pause:
-            self._was_in_trouble = False
+    def _note_crowd(self, singles: int, pause: float) -> None:
+        """Say when asking one by one takes longer than the pause, so that everybody waits for a turn."""
+        now, seconds = self._clock(), singles / QUESTIONS_PER_SECOND
+        if seconds <= pause or now - self._crowd_told_at < CROWD_IS_TOLD_EVERY:
             return
-        if self._was_in_trouble or now - self._lateness_told_at < LATENESS_IS_TOLD_EVERY:
-            return
-        self._lateness_told_at = now
+        self._crowd_told_at = now
         log.warning(
-            "%d batches of connection %s are due and no list shows them: they are asked for one by one, %g a second at "
+            "The list of connection %s does not show %d of its batches: they are asked for one by one, %g a second at "
             "most, each about every %.0f s instead of every %.0f s.",
-            len(due), self._name, QUESTIONS_PER_SECOND, late + first.pause, first.pause,
+            self._name, singles, QUESTIONS_PER_SECOND, seconds, pause,
         )  # fmt: skip
 
 
+_is_frozen = False
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = WeakKeyDictionary()
 
 
-@asynccontextmanager
-async def subscribed(
-    name: str, load: LoadSettings, batch_ids: Sequence[str], policy: WatchPolicy, since: float
-) -> AsyncIterator[Subscription]:
+def join(
+    name: str,
+    load: LoadSettings,
+    batch_ids: Sequence[str],
+    policy: WatchPolicy,
+    since: float,
+    not_before: float = 0.0,
+) -> Subscription:
     """
     Wait for batches together with everybody else in this event loop who uses the same connection.
 
@@ -273,18 +291,44 @@ async def subscribed(
     :param batch_ids: The batches.
     :param policy: How often to look.
     :param since: Epoch seconds when waiting began.
+    :param not_before: Epoch seconds of the first look; nothing is told sooner.
+    :returns: To be given back with :func:`leave`.
     """
     pollers = _pollers.setdefault(asyncio.get_running_loop(), {})
-    poller = pollers.setdefault(name, Poller(name, load))
-    subscription = poller.subscribe(batch_ids, policy, since)
-    try:
-        yield subscription
-    finally:
-        poller.unsubscribe(subscription)
-        if poller.is_idle and pollers.get(name) is poller:
-            # Out of the table first: who comes while it ends gets a new one.
-            del pollers[name]
-            await poller.stop()
+    if name not in pollers:
+        pollers[name] = Poller(name, load)
+    subscription = pollers[name].subscribe(batch_ids, policy, since, not_before)
+    _freeze_if_crowded()
+    return subscription
+
+
+async def leave(name: str, subscription: Subscription) -> None:
+    """
+    Wait no longer. The last one to leave ends the poller, and waits for its end.
+
+    :param name: The connection.
+    :param subscription: What :func:`join` returned.
+    """
+    pollers = _pollers[asyncio.get_running_loop()]
+    poller = pollers[name]
+    poller.unsubscribe(subscription)
+    if poller.is_idle:
+        # Out of the table first: who comes while it ends gets a new one.
+        del pollers[name]
+        await poller.stop()
+
+
+def _freeze_if_crowded() -> None:
+    """
+    Spare the garbage collector what is loaded for good, once per process and only where thousands wait.
+
+    Each full collection of Airflow's own 160,000 objects stops the loop for a tenth of a second, and every few thousand
+    waits that come cause another one. Airflow's own executor and DAG processor do the same.
+    """
+    global _is_frozen  # noqa: PLW0603 - the collector is the process's, and so is this
+    if not _is_frozen and awaited_here() >= CROWD:
+        _is_frozen = True
+        gc.freeze()
 
 
 def awaited_here() -> int:

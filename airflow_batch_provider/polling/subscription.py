@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.exceptions import BatchError
+
+# Timers of all subscriptions share one; each would have a copy of its task's otherwise.
+_NO_CONTEXT = contextvars.Context()
 
 
 class Miss(NamedTuple):
@@ -31,13 +35,15 @@ class Subscription:
     A mailbox. Nothing arrives while nothing changes.
 
     :param batch_ids: The batches.
+    :param not_before: Epoch seconds before which nothing is handed out.
     """
 
-    __slots__ = ("_news", "_waiter", "batch_ids")
+    __slots__ = ("_news", "_not_before", "_waiter", "batch_ids")
 
-    def __init__(self, batch_ids: Iterable[str]) -> None:
+    def __init__(self, batch_ids: Iterable[str], not_before: float = 0.0) -> None:
         self.batch_ids = tuple(batch_ids)
-        self._news: list[News] = []
+        self._not_before = not_before
+        self._news: list[News] | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     def tell(self, news: News) -> None:
@@ -46,7 +52,10 @@ class Subscription:
 
         :param news: A batch as the service shows it, or that it could not be asked for.
         """
-        self._news.append(news)
+        if self._news is None:
+            self._news = [news]
+        else:
+            self._news.append(news)
         _settle(self._waiter)
 
     async def news(self, until: float, clock: Callable[[], float] = time.time) -> list[News]:
@@ -56,18 +65,21 @@ class Subscription:
         :param until: Epoch seconds after which an empty answer comes.
         :param clock: Epoch seconds.
         """
-        if not self._news:
-            loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        while True:
+            wake_at = self._not_before if self._news else max(until, self._not_before)
+            if (seconds := wake_at - clock()) <= 0:
+                break
             # A future and a timer instead of asyncio.timeout: ten thousand of these wait at the same time.
             self._waiter = loop.create_future()
-            timer = loop.call_later(max(0.0, until - clock()), _settle, self._waiter)
+            timer = loop.call_later(seconds, _settle, self._waiter, context=_NO_CONTEXT)
             try:
                 await self._waiter
             finally:
                 timer.cancel()
                 self._waiter = None
-        taken, self._news = self._news, []
-        return taken
+        taken, self._news = self._news, None
+        return taken or []
 
 
 def _settle(waiter: asyncio.Future[None] | None) -> None:

@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Lines and values of progress: not more often than people look, and ten a second for all tasks of a triggerer together.
-PROGRESS_SECONDS = 60.0
-PROGRESS_SECONDS_PER_BATCH = 0.1
 # An event within seconds of the deferral can meet the scheduler before it has noted the deferral, which then fails the
 # task ("finished with state success, but the task instance's state attribute is queued"; apache/airflow#67287).
 FIRST_LOOK_SECONDS = 12.0
@@ -78,7 +75,7 @@ class BatchTrigger(BaseTrigger):
         self.started_at = time.time() if started_at is None else started_at
         self.cancel_on_kill = cancel_on_kill
         self.any_after = any_after
-        self._shows_progress = True
+        self._shows_progress = True  # until it turns out that this Airflow cannot
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and plain arguments; no secrets: the connection is read where the trigger runs."""
@@ -116,7 +113,7 @@ class BatchTrigger(BaseTrigger):
 
     async def _wait(self) -> WaitEvent:
         # Not while DAGs are parsed: it loads the client.
-        from airflow_batch_provider.polling import subscribed
+        from airflow_batch_provider.polling import join, leave
 
         policy = WatchPolicy(poll_interval=self.poll_interval, max_poll_interval=self.max_poll_interval)
         watch = Watch(
@@ -127,11 +124,15 @@ class BatchTrigger(BaseTrigger):
             any_after=self.any_after,
         )
         reporter = ProgressReporter(watch)
-        await asyncio.sleep(self._first_pause())
-        async with subscribed(self.conn_id, self._load_settings, watch.batch_ids, policy, self.started_at) as mailbox:
+        mailbox = join(
+            self.conn_id, self._load_settings, watch.batch_ids, policy, self.started_at, self._first_look_at()
+        )
+        try:
             while (end := watch.verdict(time.time())) is None:
                 self._take(await mailbox.news(until=watch.verdict_at()), watch)
                 await self._report(watch, reporter)
+        finally:
+            await leave(self.conn_id, mailbox)
         return self._event(end)
 
     async def _load_settings(self) -> ServiceSettings:
@@ -148,22 +149,20 @@ class BatchTrigger(BaseTrigger):
             if not isinstance(item, Miss):
                 watch.observe(item, now)
             elif watch.miss(item.batch_id, str(item.error), now, is_outage=item.error.retryable):
-                self.log.warning("%s Waiting goes on.", item.error)
+                log.warning("%s Waiting goes on.", item.error)
 
     async def _report(self, watch: Watch, reporter: ProgressReporter) -> None:
-        from airflow_batch_provider.polling import awaited_here
+        now = time.time()
+        if (line := reporter.next_line(now)) is None:
+            return
+        log.info(line)
+        if self.task_instance is not None and self._shows_progress and watch.open_ids():
+            self._shows_progress = await publish_progress(self.task_instance, progress_value(watch, line, now))
 
-        gap = max(PROGRESS_SECONDS, PROGRESS_SECONDS_PER_BATCH * awaited_here())
-        if line := reporter.next_line(time.time(), min_gap=gap):
-            self.log.info(line)
-            if self._shows_progress and watch.open_ids():
-                value = progress_value(watch, time.time())
-                self._shows_progress = await publish_progress(self.task_instance, value)
-
-    def _first_pause(self) -> float:
+    def _first_look_at(self) -> float:
         # dag.test() has no task instance here and no scheduler to race with.
         pause = self.poll_interval if self.task_instance is None else max(self.poll_interval, FIRST_LOOK_SECONDS)
-        return max(0.0, min(self.started_at + pause, self.deadline_at) - time.time())
+        return min(self.started_at + pause, self.deadline_at)
 
     def _event(self, decision: Done | TimedOut | GaveUp) -> WaitEvent:
         ids = tuple(self.batch_ids)

@@ -92,28 +92,13 @@ def test_a_line_is_said_once_per_change() -> None:
     assert reporter.next_line(NOW + 90) is not None
 
 
-def test_counts_alone_are_told_now_and_then() -> None:
-    """Between two lines that tell of counts only lies the gap; a new status is told at once."""
-    watch = watching("a")
-    reporter = ProgressReporter(watch)
-    told = []
-    for seconds, status, done in ((0, RUNNING, 0), (30, RUNNING, 1), (59, RUNNING, 2), (60, RUNNING, 3)):
-        watch.observe(batch("a", status, counts=(10, done, 0)), NOW + seconds)
-        told.append(reporter.next_line(NOW + seconds, min_gap=60) is not None)
-    watch.observe(batch("a", BatchStatus.FINALIZING, counts=(10, 3, 0)), NOW + 61)
-
-    assert told == [True, False, False, True]
-    assert reporter.next_line(NOW + 61, min_gap=60) is not None
-    assert reporter.next_line(NOW + 500, min_gap=60) is None
-
-
 def test_the_value_for_ui_and_rest() -> None:
     """Counts as numbers, the line for people, and when; plain JSON."""
     watch = watching("a", "b")
     watch.observe(batch("a", BatchStatus.COMPLETED, counts=(10, 9, 1)), NOW)
     watch.observe(batch("b", RUNNING, counts=(10, 5, 0)), NOW)
 
-    assert progress_value(watch, NOW) == {
-        "text": "1/2 completed, 1/2 running: 15 of 20 done, 1 failed.",
+    assert progress_value(watch, "the line", NOW) == {
+        "text": "the line",
         "batches": 2, "ended": 1, "total": 20, "done": 15, "failed": 1, "at": "2027-01-15T08:00:00+00:00",
     }  # fmt: skip

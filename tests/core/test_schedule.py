@@ -153,3 +153,16 @@ def test_news_is_what_changed() -> None:
     assert not watched.see(batch("a"), NOW + 1)
     assert watched.see(batch("a", counts=(10, 1, 0)), NOW + 2)
     assert watched.see(batch("a", BatchStatus.FINALIZING, counts=(10, 1, 0)), NOW + 3)
+
+
+def test_counts_alone_are_told_now_and_then() -> None:
+    """Between two news of counts only lies the gap; a new status is told at once; nothing is told twice."""
+    planned = schedule("a")
+    (watched,) = planned.due(NOW, ALL)
+    told = [
+        watched.see(batch("a", counts=(10, done, 0)), NOW + seconds, min_gap=60)
+        for seconds, done in ((0, 0), (30, 1), (59, 2), (60, 3), (90, 4), (125, 4), (300, 4))
+    ]
+
+    assert told == [True, False, False, True, False, True, False]
+    assert watched.see(batch("a", BatchStatus.FINALIZING, counts=(10, 4, 0)), NOW + 301, min_gap=60)

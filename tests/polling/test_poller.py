@@ -14,7 +14,7 @@ from airflow_batch_provider.client import ServiceSettings
 from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.watching import WatchPolicy
 from airflow_batch_provider.exceptions import ConfigurationError
-from airflow_batch_provider.polling import awaited_here, subscribed
+from airflow_batch_provider.polling import awaited_here, join, leave
 from airflow_batch_provider.polling import poller as poller_module
 from airflow_batch_provider.polling.subscription import Miss
 from tests.polling.support import FakeService, hear, now, poller_of, run, subscribe
@@ -31,8 +31,11 @@ def test_only_news_is_told() -> None:
     async def scenario() -> None:
         poller = poller_of(service)
         subscription = subscribe(poller, "b0")
-        assert [item.status.value for item in await hear(subscription, 60)] == ["in_progress"]  # type: ignore[union-attr]
-        service.counts["b0"] = 40
+        assert [item.status.value for item in await hear(subscription, 100)] == ["in_progress"]  # type: ignore[union-attr]
+        for done in range(24):
+            service.counts["b0"] = done
+            await asyncio.sleep(5)
+        assert 2 <= len(await subscription.news(now(), now)) <= 3
         service.status["b0"] = "completed"
         (end,) = await hear(subscription, 10)
         assert isinstance(end, Batch)
@@ -72,6 +75,27 @@ def test_two_tasks_wait_for_one_batch() -> None:
         heard = await asyncio.gather(hear(first, 6), hear(second, 6))
         assert all(news[-1].status.has_ended for news in heard)  # type: ignore[union-attr]
         assert service.asked["get"] == 2
+        await poller.stop()
+
+    run(scenario())
+
+
+def test_nothing_is_told_before_its_time() -> None:
+    """A task that has only just deferred must not be resumed yet, though others make the poller look at its batch."""
+    service = FakeService(1)
+    service.status["b0"] = "completed"
+
+    async def scenario() -> None:
+        poller = poller_of(service)
+        policy = WatchPolicy(poll_interval=5)
+        early = subscribe(poller, "b0")
+        await asyncio.sleep(0.1)
+        late = poller.subscribe(["b0"], policy, now(), now() + 12)
+        began = now()
+        assert (await early.news(now() + 100, now))[0].status.has_ended  # type: ignore[union-attr]
+        assert now() - began < 6
+        assert (await late.news(now() + 100, now))[0].status.has_ended  # type: ignore[union-attr]
+        assert now() - began == pytest.approx(12)
         await poller.stop()
 
     run(scenario())
@@ -338,13 +362,16 @@ def test_the_last_to_leave_ends_it() -> None:
 
     async def scenario() -> None:
         policy = WatchPolicy(poll_interval=5)
-        async with subscribed("one", _settings, ["b0"], policy, now()):
-            async with subscribed("one", _settings, ["b1"], policy, now()):
-                assert awaited_here() == 2
-                assert len(poller_module._pollers[asyncio.get_running_loop()]) == 1
-            async with subscribed("other", _settings, ["b1"], policy, now()):
-                assert len(poller_module._pollers[asyncio.get_running_loop()]) == 2
-            assert awaited_here() == 1
+        first = join("one", _settings, ["b0"], policy, now())
+        second = join("one", _settings, ["b1"], policy, now())
+        assert awaited_here() == 2
+        assert len(poller_module._pollers[asyncio.get_running_loop()]) == 1
+        other = join("other", _settings, ["b1"], policy, now())
+        assert len(poller_module._pollers[asyncio.get_running_loop()]) == 2
+        await leave("other", other)
+        await leave("one", second)
+        assert awaited_here() == 1
+        await leave("one", first)
         assert poller_module._pollers[asyncio.get_running_loop()] == {}
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
@@ -356,8 +383,11 @@ def test_a_cancelled_waiter_leaves_like_the_others() -> None:
     """Triggers are cancelled at a triggerer's end; nothing is left of them."""
 
     async def wait() -> None:
-        async with subscribed("one", _settings, ["b0"], WatchPolicy(), now()) as subscription:
+        subscription = join("one", _settings, ["b0"], WatchPolicy(), now())
+        try:
             await subscription.news(now() + 1_000, now)
+        finally:
+            await leave("one", subscription)
 
     async def scenario() -> None:
         waiting = [asyncio.create_task(wait()) for _ in range(10)]

@@ -173,13 +173,17 @@ class Schedule:
             return []
         self._spread = 1 - JITTER_FRACTION + 2 * JITTER_FRACTION * self._jitter()
         horizon = now + EARLY_FRACTION * first.pause
+        # Sorted, because popping ten thousand takes five times as long. What is sorted is a heap too.
+        self._heap.sort()
         taken: list[Watched] = []
-        heap, known = self._heap, self._watched
-        while heap and heap[0][0] <= horizon and len(taken) < at_most:
-            due_at, batch_id = heapq.heappop(heap)
-            if (watched := known.get(batch_id)) is not None and watched.due_at == due_at:
+        end = 0
+        while end < len(self._heap) and self._heap[end][0] <= horizon and len(taken) < at_most:
+            due_at, batch_id = self._heap[end]
+            end += 1
+            if (watched := self._watched.get(batch_id)) is not None and watched.due_at == due_at:
                 watched.was_due_at, watched.due_at = due_at, BUSY
                 taken.append(watched)
+        del self._heap[:end]
         return taken
 
     def looked(self, watched: Watched, now: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -48,7 +49,8 @@ class ClientKeeper:
                 if self._client is not None:
                     log.info("Connection %s has changed; it is used as it is now.", self._name)
                     await self.close()
-                self._client = self._open_client(settings)
+                # In a thread: loading the certificates takes a tenth of a second.
+                self._client = await asyncio.to_thread(self._open_client, settings)
         return self._client
 
     async def close(self) -> None:

@@ -142,7 +142,7 @@ class Look:
             page = await self._read_page(cursor)
             if page is None:
                 return
-            missing -= self._shown
+            missing.difference_update(glance.id for glance in page.items)
             # Some services say "more" but start again from the top.
             if not missing or page.next_after is None or page.next_after in seen:
                 break

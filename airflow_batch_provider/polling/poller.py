@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import heapq
 import logging
 import random
 import time
@@ -25,8 +26,8 @@ from airflow_batch_provider.core.schedule import BUSY, Schedule, Watched
 from airflow_batch_provider.core.watching import MAX_RETRY_AFTER_SECONDS, WatchPolicy
 from airflow_batch_provider.exceptions import ApiConnectionError, ApiStatusError, BatchError, ConfigurationError
 from airflow_batch_provider.polling.keeper import ClientKeeper, LoadSettings, OpenClient
-from airflow_batch_provider.polling.looks import QUESTIONS_PER_SECOND, Look
-from airflow_batch_provider.polling.subscription import Miss, Subscription
+from airflow_batch_provider.polling.looks import QUESTIONS_PER_SECOND, TOLD_AT_A_TIME, Look
+from airflow_batch_provider.polling.subscription import Miss, News, Subscription
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,6 @@ CROWD_IS_TOLD_EVERY = 1800.0
 PROGRESS_SECONDS = 60.0
 PROGRESS_SECONDS_PER_BATCH = 0.1
 CROWD = 1000
-# Nobody holds the loop for longer than this many small steps.
-STEPS_AT_A_TIME = 100
 
 
 @dataclass(slots=True)
@@ -78,6 +77,8 @@ class Poller:
         self._schedule = Schedule(jitter)
         self._trust = ListTrust()
         self._subscribers: dict[str, list[Subscription]] = {}
+        self._early: list[tuple[float, int, Subscription, News]] = []
+        self._serial = 0
         self._trouble: _Trouble | None = None
         self._not_before = 0.0
         self._crowd_told_at = 0.0
@@ -113,9 +114,9 @@ class Poller:
             watched = self._schedule.add(batch_id, policy, since=since, due_at=first)
             # What the others already heard.
             if watched.batch is not None:
-                subscription.tell(watched.batch)
+                self._tell(subscription, watched.batch)
             if watched.trouble is not None:
-                subscription.tell(Miss(batch_id, watched.trouble))
+                self._tell(subscription, Miss(batch_id, watched.trouble))
         self._wake.set()
         if self._task is None:
             loop = asyncio.get_running_loop()
@@ -145,8 +146,10 @@ class Poller:
         try:
             while True:
                 await self._sleep()
-                due = self._schedule.due(self._clock(), at_most=1 if self._trouble else len(self._schedule))
-                if due:
+                await self._hand_out()
+                if self._clock() < self._not_before:
+                    continue
+                if due := self._schedule.due(self._clock(), at_most=1 if self._trouble else len(self._schedule)):
                     await self._look_at(due)
         finally:
             await self._keeper.close()
@@ -155,8 +158,10 @@ class Poller:
         """Until something is due; a new subscription may make that sooner."""
         while True:
             self._wake.clear()
-            due_at = self._schedule.next_due_at()
-            seconds = None if due_at is None else max(due_at, self._not_before) - self._clock()
+            moments = [self._early[0][0]] if self._early else []
+            if (due_at := self._schedule.next_due_at()) is not None:
+                moments.append(max(due_at, self._not_before))
+            seconds = min(moments) - self._clock() if moments else None
             if seconds is not None and seconds <= 0:
                 return
             try:
@@ -209,9 +214,29 @@ class Poller:
         else:
             self._schedule.looked(watched, now)
         if is_news:
-            for subscription in self._subscribers.get(watched.id, ()):
-                subscription.tell(batch)
+            self._tell_all_of(watched, batch)
         return is_news
+
+    def _tell_all_of(self, watched: Watched, news: News) -> None:
+        for subscription in self._subscribers.get(watched.id, ()):
+            self._tell(subscription, news)
+
+    def _tell(self, subscription: Subscription, news: News) -> None:
+        if subscription.not_before <= self._clock():
+            subscription.tell(news)
+        else:
+            self._serial += 1  # news cannot be compared
+            heapq.heappush(self._early, (subscription.not_before, self._serial, subscription, news))
+
+    async def _hand_out(self) -> None:
+        """What had to wait for its subscriber's time."""
+        told = 0
+        while self._early and self._early[0][0] <= self._clock():
+            _, _, subscription, news = heapq.heappop(self._early)
+            subscription.tell(news)
+            told += 1
+            if told % TOLD_AT_A_TIME == 0:
+                await asyncio.sleep(0)
 
     def _gap(self) -> float:
         return max(PROGRESS_SECONDS, PROGRESS_SECONDS_PER_BATCH * len(self._subscribers))
@@ -225,8 +250,7 @@ class Poller:
         if watched.trouble is not None and watched.trouble.retryable == error.retryable:
             return False
         watched.trouble = error
-        for subscription in self._subscribers.get(watched.id, ()):
-            subscription.tell(Miss(watched.id, error))
+        self._tell_all_of(watched, Miss(watched.id, error))
         return True
 
     async def _note_trouble(self, error: BatchError | None, due: Iterable[Watched]) -> None:
@@ -255,7 +279,7 @@ class Poller:
         told = 0
         for watched in self._schedule.all():
             told += self._tell_trouble(watched, error)
-            if told % STEPS_AT_A_TIME == STEPS_AT_A_TIME - 1:
+            if told % TOLD_AT_A_TIME == 0:
                 await asyncio.sleep(0)
 
     def _note_crowd(self, singles: int, pause: float) -> None:
@@ -271,7 +295,7 @@ class Poller:
         )  # fmt: skip
 
 
-_is_frozen = False
+_frozen_at = 0
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = WeakKeyDictionary()
 
 
@@ -320,14 +344,14 @@ async def leave(name: str, subscription: Subscription) -> None:
 
 def _freeze_if_crowded() -> None:
     """
-    Spare the garbage collector what is loaded for good, once per process and only where thousands wait.
+    Spare the garbage collector what stays, each time the crowd has doubled; only where thousands wait.
 
-    Each full collection of Airflow's own 160,000 objects stops the loop for a tenth of a second, and every few thousand
-    waits that come cause another one. Airflow's own executor and DAG processor do the same.
+    Every few thousand waits that come cause a full collection, and going through Airflow's own 160,000 objects and those
+    of all waits stops the loop for a tenth of a second or two. Airflow's executor and DAG processor do the same.
     """
-    global _is_frozen  # noqa: PLW0603 - the collector is the process's, and so is this
-    if not _is_frozen and awaited_here() >= CROWD:
-        _is_frozen = True
+    global _frozen_at  # noqa: PLW0603 - the collector is the process's, and so is this
+    if (crowd := awaited_here()) >= max(CROWD, 2 * _frozen_at):
+        _frozen_at = crowd
         gc.freeze()
 
 

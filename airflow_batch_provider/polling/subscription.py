@@ -35,14 +35,14 @@ class Subscription:
     A mailbox. Nothing arrives while nothing changes.
 
     :param batch_ids: The batches.
-    :param not_before: Epoch seconds before which nothing is handed out.
+    :param not_before: Epoch seconds before which the poller puts nothing in.
     """
 
-    __slots__ = ("_news", "_not_before", "_waiter", "batch_ids")
+    __slots__ = ("_news", "_waiter", "batch_ids", "not_before")
 
     def __init__(self, batch_ids: Iterable[str], not_before: float = 0.0) -> None:
         self.batch_ids = tuple(batch_ids)
-        self._not_before = not_before
+        self.not_before = not_before
         self._news: list[News] | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -65,14 +65,11 @@ class Subscription:
         :param until: Epoch seconds after which an empty answer comes.
         :param clock: Epoch seconds.
         """
-        loop = asyncio.get_running_loop()
-        while True:
-            wake_at = self._not_before if self._news else max(until, self._not_before)
-            if (seconds := wake_at - clock()) <= 0:
-                break
+        if self._news is None:
             # A future and a timer instead of asyncio.timeout: ten thousand of these wait at the same time.
+            loop = asyncio.get_running_loop()
             self._waiter = loop.create_future()
-            timer = loop.call_later(seconds, _settle, self._waiter, context=_NO_CONTEXT)
+            timer = loop.call_later(max(0.0, until - clock()), _settle, self._waiter, context=_NO_CONTEXT)
             try:
                 await self._waiter
             finally:

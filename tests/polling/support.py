@@ -29,6 +29,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._virtual
 
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+        done = self.create_future()
+        done.set_result(func(*args))
+        return done
+
     def _run_once(self) -> None:
         loop: Any = self
         if not loop._ready:

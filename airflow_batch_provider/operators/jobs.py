@@ -112,11 +112,9 @@ class CreateBatchOperator(BaseOperator):
         """Resume after the trigger fired."""
         with airflow_boundary(), open_hook(self.conn_id) as hook:
             read, error = ended_well(event)
-            if error:
-                raise error
-            store_link(self, context, hook.get_conn().settings.console_url, read.batch_ids[0])
             wait = self._wait_for(read.batch_ids[0], read.deadline_at)
-            ended = wait.look(hook)
+            ended = wait.settle(hook, error)
+            store_link(self, context, hook.get_conn().settings.console_url, read.batch_ids[0])
             if ended is None:
                 wait.defer(self)
             return self._finish(ended, context)

@@ -64,7 +64,10 @@ class ClientKeeper:
             settings = await self._load()
         except ConfigurationError:
             raise
-        except Exception as error:  # noqa: BLE001 - secrets backends raise what they like, and may quote what they hold
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - secrets backends raise what they like, and may quote what they
+            # hold; Airflow's own DeadlockImminentError (before 3.3.2) is no Exception.
             raise ConfigurationError(
                 f"Connection {self._name} cannot be read ({type(error).__name__}). The batches go on at the service."
             ) from None

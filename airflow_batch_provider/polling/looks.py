@@ -26,6 +26,7 @@ from airflow_batch_provider.exceptions import (
     BatchError,
     RateLimitError,
 )
+from airflow_batch_provider.polling.mailboxes import TOLD_AT_A_TIME
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +38,6 @@ QUESTIONS_PER_SECOND = 40.0
 MAX_QUESTIONS_IN_A_LOOK = 1000
 # So many failures in a row mean that the service is down, and not that something is wrong with these batches.
 FAILURES_OF_A_SERVICE = 5
-
-# Each one told wakes, logs and decides; the loop must turn in between.
-TOLD_AT_A_TIME = 5
 
 Saw = Callable[[Watched, Batch | Glance], bool]
 Missed = Callable[[Watched, BatchError], None]
@@ -53,6 +51,7 @@ class Look:
     :param schedule: What is watched; batches on a page count as looked at, due or not.
     :param trust: Whether the list is used.
     :param name: The connection, for the log.
+    :param rate: Single questions a second.
     :param is_probe: True after trouble: one failure says that it goes on.
     :param saw: Told of each batch that was seen; says whether that was news to anybody.
     :param missed: Told of each batch for which the service has an error of its own.
@@ -66,6 +65,7 @@ class Look:
         trust: ListTrust,
         *,
         name: str,
+        rate: float,
         is_probe: bool,
         saw: Saw,
         missed: Missed,
@@ -77,6 +77,7 @@ class Look:
         self._schedule = schedule
         self._trust = trust
         self._name = name
+        self._rate = rate
         self._saw = saw
         self._missed = missed
         self._clock = clock
@@ -195,7 +196,7 @@ class Look:
     async def _pace(self) -> None:
         now = _ticks()
         moment = max(now, self._next_question)
-        self._next_question = moment + 1 / QUESTIONS_PER_SECOND
+        self._next_question = moment + 1 / self._rate
         if self.service_error is None and moment > now:
             await asyncio.sleep(moment - now)
 

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import gc
-import heapq
 import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 from airflow_batch_provider.client import AsyncBatchClient
 from airflow_batch_provider.client.glances import Glance
@@ -24,10 +21,17 @@ from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.listing import ListTrust
 from airflow_batch_provider.core.schedule import BUSY, Schedule, Watched
 from airflow_batch_provider.core.watching import MAX_RETRY_AFTER_SECONDS, WatchPolicy
-from airflow_batch_provider.exceptions import ApiConnectionError, ApiStatusError, BatchError, ConfigurationError
+from airflow_batch_provider.exceptions import (
+    ApiConnectionError,
+    ApiStatusError,
+    BatchError,
+    ConfigurationError,
+    RateLimitError,
+)
 from airflow_batch_provider.polling.keeper import ClientKeeper, LoadSettings, OpenClient
-from airflow_batch_provider.polling.looks import QUESTIONS_PER_SECOND, TOLD_AT_A_TIME, Look
-from airflow_batch_provider.polling.subscription import Miss, News, Subscription
+from airflow_batch_provider.polling.looks import QUESTIONS_PER_SECOND, Look
+from airflow_batch_provider.polling.mailboxes import TOLD_AT_A_TIME, Mailboxes
+from airflow_batch_provider.polling.subscription import Miss, Subscription
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +43,7 @@ CROWD_IS_TOLD_EVERY = 1800.0
 # Counts: not more often than people look, and ten a second for all tasks of a connection together.
 PROGRESS_SECONDS = 60.0
 PROGRESS_SECONDS_PER_BATCH = 0.1
-CROWD = 1000
+MIN_QUESTIONS_PER_SECOND = 1.0
 
 
 @dataclass(slots=True)
@@ -76,9 +80,8 @@ class Poller:
         self._keeper = ClientKeeper(name, load, open_client)
         self._schedule = Schedule(jitter)
         self._trust = ListTrust()
-        self._subscribers: dict[str, list[Subscription]] = {}
-        self._early: list[tuple[float, int, Subscription, News]] = []
-        self._serial = 0
+        self._mailboxes = Mailboxes(clock)
+        self._rate = QUESTIONS_PER_SECOND
         self._trouble: _Trouble | None = None
         self._not_before = 0.0
         self._crowd_told_at = 0.0
@@ -86,15 +89,15 @@ class Poller:
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<Poller of {self._name}: {len(self._schedule)} batches, {len(self._subscribers)} awaited>"
+        return f"<Poller of {self._name}: {len(self._schedule)} batches, {len(self._mailboxes)} awaited>"
 
     def __len__(self) -> int:
-        return len(self._subscribers)
+        return len(self._mailboxes)
 
     @property
     def is_idle(self) -> bool:
         """True when nobody waits."""
-        return not self._subscribers
+        return not self._mailboxes
 
     def subscribe(
         self, batch_ids: Sequence[str], policy: WatchPolicy, since: float, not_before: float = 0.0
@@ -110,13 +113,13 @@ class Poller:
         subscription = Subscription(dict.fromkeys(batch_ids), not_before)
         first = max(not_before, self._clock() + min(MAX_GATHER_SECONDS, GATHER_FRACTION * policy.poll_interval))
         for batch_id in subscription.batch_ids:
-            self._subscribers.setdefault(batch_id, []).append(subscription)
+            self._mailboxes.add(batch_id, subscription)
             watched = self._schedule.add(batch_id, policy, since=since, due_at=first)
             # What the others already heard.
             if watched.batch is not None:
-                self._tell(subscription, watched.batch)
+                self._mailboxes.tell_one(subscription, watched.batch)
             if watched.trouble is not None:
-                self._tell(subscription, Miss(batch_id, watched.trouble))
+                self._mailboxes.tell_one(subscription, Miss(batch_id, watched.trouble))
         self._wake.set()
         if self._task is None:
             loop = asyncio.get_running_loop()
@@ -130,10 +133,7 @@ class Poller:
         :param subscription: What :meth:`subscribe` returned.
         """
         for batch_id in subscription.batch_ids:
-            if others := [other for other in self._subscribers[batch_id] if other is not subscription]:
-                self._subscribers[batch_id] = others
-            else:
-                del self._subscribers[batch_id]
+            if self._mailboxes.remove(batch_id, subscription):
                 self._schedule.remove(batch_id)
 
     async def stop(self) -> None:
@@ -145,12 +145,15 @@ class Poller:
     async def _run(self) -> None:
         try:
             while True:
-                await self._sleep()
-                await self._hand_out()
-                if self._clock() < self._not_before:
-                    continue
-                if due := self._schedule.due(self._clock(), at_most=1 if self._trouble else len(self._schedule)):
-                    await self._look_at(due)
+                try:
+                    await self._sleep()
+                    await self._mailboxes.hand_out()
+                    await self._look_at_what_is_due()
+                except Exception as error:
+                    # Whatever it is: those who wait must neither hang nor fail because of it.
+                    log.exception("Looking at the batches of connection %s failed.", self._name)
+                    words = f"The batches cannot be looked at ({type(error).__name__})."
+                    await self._note_trouble(ApiConnectionError(words), ())
         finally:
             await self._keeper.close()
 
@@ -158,9 +161,9 @@ class Poller:
         """Until something is due; a new subscription may make that sooner."""
         while True:
             self._wake.clear()
-            moments = [self._early[0][0]] if self._early else []
-            if (due_at := self._schedule.next_due_at()) is not None:
-                moments.append(max(due_at, self._not_before))
+            due_at, told_at = self._schedule.next_due_at(), self._mailboxes.next_at()
+            moments = [] if due_at is None else [max(due_at, self._not_before)]
+            moments += [] if told_at is None else [told_at]
             seconds = min(moments) - self._clock() if moments else None
             if seconds is not None and seconds <= 0:
                 return
@@ -170,23 +173,24 @@ class Poller:
             except TimeoutError:
                 return
 
-    async def _look_at(self, due: list[Watched]) -> None:
+    async def _look_at_what_is_due(self) -> None:
+        if self._clock() < self._not_before:
+            return
+        due = self._schedule.due(self._clock(), at_most=1 if self._trouble else len(self._schedule))
+        if not due:
+            return
         trouble: BatchError | None
         try:
             client = await self._keeper.client(self._clock(), is_doubtful=self._trouble is not None)
             look = Look(
-                client, self._schedule, self._trust, name=self._name, is_probe=self._trouble is not None,
-                saw=self._saw, missed=self._missed, clock=self._clock,
+                client, self._schedule, self._trust, name=self._name, rate=self._rate,
+                is_probe=self._trouble is not None, saw=self._saw, missed=self._missed, clock=self._clock,
             )  # fmt: skip
             await look.at(due)
             trouble = look.service_error
             self._note_crowd(look.singles, due[0].pause)
         except ConfigurationError as error:
             trouble = error
-        except Exception as error:
-            # Whatever it is: those who wait must neither hang nor fail because of it.
-            log.exception("Looking at the batches of connection %s failed.", self._name)
-            trouble = ApiConnectionError(f"The batches cannot be looked at ({type(error).__name__}).")
         finally:
             self._give_back(due)
         await self._note_trouble(trouble, due)
@@ -214,32 +218,11 @@ class Poller:
         else:
             self._schedule.looked(watched, now)
         if is_news:
-            self._tell_all_of(watched, batch)
+            self._mailboxes.tell(watched.id, batch)
         return is_news
 
-    def _tell_all_of(self, watched: Watched, news: News) -> None:
-        for subscription in self._subscribers.get(watched.id, ()):
-            self._tell(subscription, news)
-
-    def _tell(self, subscription: Subscription, news: News) -> None:
-        if subscription.not_before <= self._clock():
-            subscription.tell(news)
-        else:
-            self._serial += 1  # news cannot be compared
-            heapq.heappush(self._early, (subscription.not_before, self._serial, subscription, news))
-
-    async def _hand_out(self) -> None:
-        """What had to wait for its subscriber's time."""
-        told = 0
-        while self._early and self._early[0][0] <= self._clock():
-            _, _, subscription, news = heapq.heappop(self._early)
-            subscription.tell(news)
-            told += 1
-            if told % TOLD_AT_A_TIME == 0:
-                await asyncio.sleep(0)
-
     def _gap(self) -> float:
-        return max(PROGRESS_SECONDS, PROGRESS_SECONDS_PER_BATCH * len(self._subscribers))
+        return max(PROGRESS_SECONDS, PROGRESS_SECONDS_PER_BATCH * len(self._mailboxes))
 
     def _missed(self, watched: Watched, error: BatchError) -> None:
         """The service answers, but not about this batch."""
@@ -250,7 +233,7 @@ class Poller:
         if watched.trouble is not None and watched.trouble.retryable == error.retryable:
             return False
         watched.trouble = error
-        self._tell_all_of(watched, Miss(watched.id, error))
+        self._mailboxes.tell(watched.id, Miss(watched.id, error))
         return True
 
     async def _note_trouble(self, error: BatchError | None, due: Iterable[Watched]) -> None:
@@ -259,7 +242,10 @@ class Poller:
             if self._trouble is not None:
                 log.info("The batches of connection %s can be asked for again.", self._name)
             self._trouble, self._not_before = None, 0.0
+            self._rate = min(QUESTIONS_PER_SECOND, self._rate * 1.1)
             return
+        if isinstance(error, RateLimitError):
+            self._rate = max(MIN_QUESTIONS_PER_SECOND, self._rate / 2)
         failures = 1 if self._trouble is None else self._trouble.failures + 1
         self._trouble = _Trouble(error, failures)
         pause = self._pause_in_trouble(error, failures, due)
@@ -284,77 +270,12 @@ class Poller:
 
     def _note_crowd(self, singles: int, pause: float) -> None:
         """Say when asking one by one takes longer than the pause, so that everybody waits for a turn."""
-        now, seconds = self._clock(), singles / QUESTIONS_PER_SECOND
+        now, seconds = self._clock(), singles / self._rate
         if seconds <= pause or now - self._crowd_told_at < CROWD_IS_TOLD_EVERY:
             return
         self._crowd_told_at = now
         log.warning(
             "The list of connection %s does not show %d of its batches: they are asked for one by one, %g a second at "
             "most, each about every %.0f s instead of every %.0f s.",
-            self._name, singles, QUESTIONS_PER_SECOND, seconds, pause,
+            self._name, singles, self._rate, seconds, pause,
         )  # fmt: skip
-
-
-_frozen_at = 0
-_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = WeakKeyDictionary()
-
-
-def join(
-    name: str,
-    load: LoadSettings,
-    batch_ids: Sequence[str],
-    policy: WatchPolicy,
-    since: float,
-    not_before: float = 0.0,
-) -> Subscription:
-    """
-    Wait for batches together with everybody else in this event loop who uses the same connection.
-
-    :param name: The connection.
-    :param load: Reads the connection; that of the first who comes is used for all.
-    :param batch_ids: The batches.
-    :param policy: How often to look.
-    :param since: Epoch seconds when waiting began.
-    :param not_before: Epoch seconds of the first look; nothing is told sooner.
-    :returns: To be given back with :func:`leave`.
-    """
-    pollers = _pollers.setdefault(asyncio.get_running_loop(), {})
-    if name not in pollers:
-        pollers[name] = Poller(name, load)
-    subscription = pollers[name].subscribe(batch_ids, policy, since, not_before)
-    _freeze_if_crowded()
-    return subscription
-
-
-async def leave(name: str, subscription: Subscription) -> None:
-    """
-    Wait no longer. The last one to leave ends the poller, and waits for its end.
-
-    :param name: The connection.
-    :param subscription: What :func:`join` returned.
-    """
-    pollers = _pollers[asyncio.get_running_loop()]
-    poller = pollers[name]
-    poller.unsubscribe(subscription)
-    if poller.is_idle:
-        # Out of the table first: who comes while it ends gets a new one.
-        del pollers[name]
-        await poller.stop()
-
-
-def _freeze_if_crowded() -> None:
-    """
-    Spare the garbage collector what stays, each time the crowd has doubled; only where thousands wait.
-
-    Every few thousand waits that come cause a full collection, and going through Airflow's own 160,000 objects and those
-    of all waits stops the loop for a tenth of a second or two. Airflow's executor and DAG processor do the same.
-    """
-    global _frozen_at  # noqa: PLW0603 - the collector is the process's, and so is this
-    if (crowd := awaited_here()) >= max(CROWD, 2 * _frozen_at):
-        _frozen_at = crowd
-        gc.freeze()
-
-
-def awaited_here() -> int:
-    """How many batches are awaited in this event loop."""
-    return sum(len(poller) for poller in _pollers.get(asyncio.get_running_loop(), {}).values())

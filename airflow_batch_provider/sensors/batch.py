@@ -99,13 +99,12 @@ class BatchSensor(BaseSensorOperator):
         """Resume after the trigger fired."""
         with airflow_boundary(), open_hook(self.conn_id) as hook:
             read, error = ended_well(event)
-            if isinstance(error, BatchTimeoutError):
-                raise AirflowSensorTimeout(str(error)) from error
-            if error:
-                raise error
-            store_link(self, context, hook.get_conn().settings.console_url, read.batch_ids[0])
             wait = self._wait_for(read.batch_ids, read.deadline_at)
-            ended = wait.look(hook)
+            try:
+                ended = wait.settle(hook, error)
+            except BatchTimeoutError as timeout:
+                raise AirflowSensorTimeout(str(timeout)) from timeout
+            store_link(self, context, hook.get_conn().settings.console_url, read.batch_ids[0])
             if ended is None:
                 wait.defer(self)
             return self._finish(ended)

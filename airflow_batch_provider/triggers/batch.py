@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 # An event within seconds of the deferral can meet the scheduler before it has noted the deferral, which then fails the
 # task ("finished with state success, but the task instance's state attribute is queued"; apache/airflow#67287).
 FIRST_LOOK_SECONDS = 12.0
+FIRST_ANSWER_SECONDS = 30.0
 
 _background: set[asyncio.Task[None]] = set()
 
@@ -124,16 +125,19 @@ class BatchTrigger(BaseTrigger):
             any_after=self.any_after,
         )
         reporter = ProgressReporter(watch)
-        mailbox = join(
-            self.conn_id, self._load_settings, watch.batch_ids, policy, self.started_at, self._first_look_at()
-        )
+        first_look_at = self._first_look_at()
+        mailbox = join(self.conn_id, self._load_settings, watch.batch_ids, policy, self.started_at, first_look_at)
         try:
-            while (end := watch.verdict(time.time())) is None:
-                self._take(await mailbox.news(until=watch.verdict_at()), watch)
+            # One answer before any verdict: the deadline may have passed while no triggerer ran, and the batch ended.
+            until = max(self.deadline_at, max(first_look_at, time.time()) + FIRST_ANSWER_SECONDS)
+            while True:
+                self._take(await mailbox.news(until), watch)
                 await self._report(watch, reporter)
+                if (end := watch.verdict(time.time())) is not None:
+                    return self._event(end)
+                until = watch.verdict_at()
         finally:
             await leave(self.conn_id, mailbox)
-        return self._event(end)
 
     async def _load_settings(self) -> ServiceSettings:
         try:

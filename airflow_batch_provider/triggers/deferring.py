@@ -55,6 +55,25 @@ class Wait:
             return None
         return batches if all(batch.status.has_ended for batch in batches) else None
 
+    def settle(self, hook: BatchHook, error: JobError | None) -> list[Batch] | None:
+        """
+        Look once more after the trigger fired: its event is a hint, and the batches may have ended meanwhile.
+
+        :param hook: The connection.
+        :param error: What the event says went wrong, if anything.
+        :returns: The batches when all have ended; None when they are to be waited for again.
+        :raises JobError: ``error``, when they have not ended, or cannot be asked for.
+        """
+        try:
+            ended = self.look(hook)
+        except Exception:  # also Airflow's, when the connection is gone
+            if error is None:
+                raise
+            raise error from None
+        if ended is None and error is not None:
+            raise error
+        return ended
+
     def defer(self, task: Any) -> NoReturn:
         """
         Hand the wait to the triggerer; the task resumes in its ``execute_complete``.

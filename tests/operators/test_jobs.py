@@ -265,6 +265,24 @@ def test_resume_without_a_good_event_is_no_success(
         create(file_id).execute_complete(task_context(), event)
 
 
+@pytest.mark.parametrize("outcome", ["timed_out", "gave_up"])
+def test_a_batch_that_ended_meanwhile_is_no_timeout(client: BatchClient, file_id: str, outcome: Any) -> None:
+    """A deadline that passed while no triggerer ran, or an outage at the end: what counts is the batch as it is now."""
+    batch = ended(client, create_batch(client))
+    event = WaitEvent(outcome, (batch.id,), 1.0, (batch.id,), "Gone.").to_event()
+
+    assert create(file_id).execute_complete(task_context(), event) == batch.id
+
+
+def test_a_deleted_connection_does_not_hide_what_goes_on(file_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task fails with the batch's own words: it runs on and is billed."""
+    monkeypatch.delenv("AIRFLOW_CONN_BATCH_DEFAULT")
+    event = WaitEvent("gave_up", ("b",), 1.0, ("b",), "The conn_id `batch_default` isn't defined.").to_event()
+
+    with pytest.raises(WaitingFailedError, match="isn't defined.*is billed"):
+        create(file_id).execute_complete(task_context(), event)
+
+
 def test_refused_create_is_final(client: BatchClient, sandbox: SandboxServer) -> None:
     """What the service refuses with a 4xx is not retried and was not created."""
     with pytest.raises(ApiStatusError) as caught:

@@ -14,8 +14,7 @@ from airflow_batch_provider.client import ServiceSettings
 from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.watching import WatchPolicy
 from airflow_batch_provider.exceptions import ConfigurationError
-from airflow_batch_provider.polling import awaited_here, join, leave
-from airflow_batch_provider.polling import poller as poller_module
+from airflow_batch_provider.polling import awaited_here, join, leave, registry
 from airflow_batch_provider.polling.subscription import Miss
 from tests.polling.support import FakeService, hear, now, poller_of, run, subscribe
 
@@ -221,6 +220,33 @@ def test_retry_after_holds_for_everybody() -> None:
     run(scenario())
 
 
+def test_too_many_questions_are_fewer_afterwards() -> None:
+    """A service that bears less than we ask: the rate is halved at each 429, and creeps up again."""
+    service = FakeService(400)
+    minute: list[float] = []
+
+    def answer(request: httpx.Request) -> httpx.Response | None:
+        if request.url.path == "/v1/batches":
+            return error(404)
+        minute.append(now())
+        return error(429) if sum(moment > now() - 1 for moment in minute) > 12 else None
+
+    service.answer = answer
+
+    async def scenario() -> None:
+        poller = poller_of(service)
+        subscriptions = [subscribe(poller, batch_id) for batch_id in service.ids]
+        await asyncio.sleep(300)
+        for subscription in subscriptions:
+            assert any(isinstance(item, Batch) for item in await subscription.news(now(), now))
+        asked = service.asked["get"]
+        await asyncio.sleep(120)
+        assert 120 * 4 < service.asked["get"] - asked < 120 * 13
+        await poller.stop()
+
+    run(scenario())
+
+
 def test_a_refusal_that_follows_an_outage_is_told_too() -> None:
     """Their patience differs, so the kind of trouble is news."""
     service = FakeService(1)
@@ -348,8 +374,10 @@ def test_a_defect_of_ours_is_an_outage_for_the_tasks(caplog: pytest.LogCaptureFi
 
     async def scenario() -> None:
         poller = poller_of(service)
-        heard = await hear(subscribe(poller, "b0"), 60)
-        assert isinstance(heard[-1], Batch)
+        miss, batch = await hear(subscribe(poller, "b0"), 90)
+        assert isinstance(miss, Miss)
+        assert miss.error.retryable
+        assert isinstance(batch, Batch)
         await poller.stop()
 
     run(scenario())
@@ -365,14 +393,14 @@ def test_the_last_to_leave_ends_it() -> None:
         first = join("one", _settings, ["b0"], policy, now())
         second = join("one", _settings, ["b1"], policy, now())
         assert awaited_here() == 2
-        assert len(poller_module._pollers[asyncio.get_running_loop()]) == 1
+        assert len(registry._pollers[asyncio.get_running_loop()]) == 1
         other = join("other", _settings, ["b1"], policy, now())
-        assert len(poller_module._pollers[asyncio.get_running_loop()]) == 2
+        assert len(registry._pollers[asyncio.get_running_loop()]) == 2
         await leave("other", other)
         await leave("one", second)
         assert awaited_here() == 1
         await leave("one", first)
-        assert poller_module._pollers[asyncio.get_running_loop()] == {}
+        assert registry._pollers[asyncio.get_running_loop()] == {}
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run(scenario())

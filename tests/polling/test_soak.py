@@ -10,7 +10,7 @@ from statistics import median
 import pytest
 
 from airflow_batch_provider.core.batches import Batch
-from airflow_batch_provider.polling import poller as poller_module
+from airflow_batch_provider.polling import registry
 from tests.polling.support import FakeService, now, poller_of, subscribe
 
 WAVES, PER_WAVE = 100, 1_000
@@ -22,7 +22,7 @@ def test_a_hundred_thousand_subscriptions_leave_nothing(monkeypatch: pytest.Monk
     Tasks come, hear of their batch and go, a thousand at a time, while one stays: tables, tasks and objects stay as many
     as after the first waves.
     """
-    monkeypatch.setattr(poller_module, "CROWD", float("inf"))  # what is frozen cannot be counted
+    monkeypatch.setattr(registry, "CROWD", float("inf"))  # what is frozen cannot be counted
     service = FakeService(1, latency=0.0)
     poller = poller_of(service)
     counted: list[int] = []

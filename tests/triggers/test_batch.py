@@ -18,6 +18,7 @@ from airflow_batch_provider.triggers import batch as trigger_module
 from airflow_batch_provider.triggers.batch import BatchTrigger
 from tests.dags import connection
 from tests.samples import create_batch
+from tests.waits import ended
 
 
 @pytest.fixture
@@ -96,6 +97,15 @@ def test_deadline_is_wall_clock() -> None:
 
     assert event.outcome in ("timed_out", "gave_up")
     assert time.monotonic() - began < 5
+
+
+def test_a_batch_that_ended_while_no_triggerer_ran(client: BatchClient) -> None:
+    """A trigger that starts after its deadline asks once before it gives a verdict."""
+    batch = ended(client, create_batch(client))
+
+    event = fire(trigger(batch.id, seconds=-1, started_at=time.time() - 100))
+
+    assert event.outcome == "ended"
 
 
 def test_blips_are_tolerated(client: BatchClient, sandbox: SandboxServer) -> None:

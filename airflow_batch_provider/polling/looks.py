@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 # A page of a hundred batches takes milliseconds to read, which the event loop's other triggers must not feel.
 PAGES_AT_A_TIME = 2
 QUESTIONS_AT_A_TIME = 8
-QUESTIONS_PER_SECOND = 40.0
 # Bounds one look, so that a changed plan or connection is not kept waiting; what is left comes first in the next look.
 MAX_QUESTIONS_IN_A_LOOK = 1000
 # So many failures in a row mean that the service is down, and not that something is wrong with these batches.

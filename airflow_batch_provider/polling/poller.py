@@ -13,24 +13,23 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from airflow_batch_provider.client import AsyncBatchClient
 from airflow_batch_provider.client.glances import Glance
 from airflow_batch_provider.core.batches import Batch
+from airflow_batch_provider.core.health import MAX_PROBE_PAUSE_SECONDS, ServiceHealth
 from airflow_batch_provider.core.listing import ListTrust
 from airflow_batch_provider.core.schedule import BUSY, Schedule, Watched
-from airflow_batch_provider.core.watching import MAX_RETRY_AFTER_SECONDS, WatchPolicy
+from airflow_batch_provider.core.watching import WatchPolicy
 from airflow_batch_provider.exceptions import (
     ApiConnectionError,
-    ApiStatusError,
     BatchError,
     ConfigurationError,
-    RateLimitError,
 )
 from airflow_batch_provider.polling.keeper import ClientKeeper, LoadSettings, OpenClient
-from airflow_batch_provider.polling.looks import QUESTIONS_PER_SECOND, Look
+from airflow_batch_provider.polling.looks import Look
 from airflow_batch_provider.polling.mailboxes import TOLD_AT_A_TIME, Mailboxes
+from airflow_batch_provider.polling.quiet import be_quiet
 from airflow_batch_provider.polling.subscription import Miss, Subscription
 
 log = logging.getLogger(__name__)
@@ -38,20 +37,10 @@ log = logging.getLogger(__name__)
 # New subscriptions are collected for a moment, so that a thousand triggers of one start make ten pages of one look.
 GATHER_FRACTION = 0.1
 MAX_GATHER_SECONDS = 1.0
-MAX_PROBE_PAUSE_SECONDS = 60.0
 CROWD_IS_TOLD_EVERY = 1800.0
 # Counts: not more often than people look, and ten a second for all tasks of a connection together.
 PROGRESS_SECONDS = 60.0
 PROGRESS_SECONDS_PER_BATCH = 0.1
-MIN_QUESTIONS_PER_SECOND = 1.0
-
-
-@dataclass(slots=True)
-class _Trouble:
-    """The service as a whole cannot be asked."""
-
-    error: BatchError
-    failures: int
 
 
 class Poller:
@@ -81,9 +70,7 @@ class Poller:
         self._schedule = Schedule(jitter)
         self._trust = ListTrust()
         self._mailboxes = Mailboxes(clock)
-        self._rate = QUESTIONS_PER_SECOND
-        self._trouble: _Trouble | None = None
-        self._not_before = 0.0
+        self._health = ServiceHealth()
         self._crowd_told_at = 0.0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -143,6 +130,7 @@ class Poller:
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
+        be_quiet()
         try:
             while True:
                 try:
@@ -153,7 +141,7 @@ class Poller:
                     # Whatever it is: those who wait must neither hang nor fail because of it.
                     log.exception("Looking at the batches of connection %s failed.", self._name)
                     words = f"The batches cannot be looked at ({type(error).__name__})."
-                    await self._note_trouble(ApiConnectionError(words), ())
+                    await self._note(ApiConnectionError(words), ())
         finally:
             await self._keeper.close()
 
@@ -162,7 +150,7 @@ class Poller:
         while True:
             self._wake.clear()
             due_at, told_at = self._schedule.next_due_at(), self._mailboxes.next_at()
-            moments = [] if due_at is None else [max(due_at, self._not_before)]
+            moments = [] if due_at is None else [max(due_at, self._health.not_before)]
             moments += [] if told_at is None else [told_at]
             seconds = min(moments) - self._clock() if moments else None
             if seconds is not None and seconds <= 0:
@@ -174,17 +162,17 @@ class Poller:
                 return
 
     async def _look_at_what_is_due(self) -> None:
-        if self._clock() < self._not_before:
+        if self._clock() < self._health.not_before:
             return
-        due = self._schedule.due(self._clock(), at_most=1 if self._trouble else len(self._schedule))
+        due = self._schedule.due(self._clock(), at_most=1 if self._health.error else len(self._schedule))
         if not due:
             return
         trouble: BatchError | None
         try:
-            client = await self._keeper.client(self._clock(), is_doubtful=self._trouble is not None)
+            client = await self._keeper.client(self._clock(), is_doubtful=self._health.error is not None)
             look = Look(
-                client, self._schedule, self._trust, name=self._name, rate=self._rate,
-                is_probe=self._trouble is not None, saw=self._saw, missed=self._missed, clock=self._clock,
+                client, self._schedule, self._trust, name=self._name, rate=self._health.rate,
+                is_probe=self._health.error is not None, saw=self._saw, missed=self._missed, clock=self._clock,
             )  # fmt: skip
             await look.at(due)
             trouble = look.service_error
@@ -193,12 +181,12 @@ class Poller:
             trouble = error
         finally:
             self._give_back(due)
-        await self._note_trouble(trouble, due)
+        await self._note(trouble, due)
 
     def _give_back(self, due: list[Watched]) -> None:
         for watched in due:
             if watched.due_at == BUSY and watched.id in self._schedule:
-                if self._trouble is None:
+                if self._health.error is None:
                     self._schedule.give_back(watched)
                 else:
                     # Behind the others: one batch that the service cannot tell about must not be every probe.
@@ -236,30 +224,15 @@ class Poller:
         self._mailboxes.tell(watched.id, Miss(watched.id, error))
         return True
 
-    async def _note_trouble(self, error: BatchError | None, due: Iterable[Watched]) -> None:
-        """The service as a whole: probe it with one batch at a time until it answers."""
+    async def _note(self, error: BatchError | None, due: Iterable[Watched]) -> None:
+        """What a look says about the service as a whole."""
         if error is None:
-            if self._trouble is not None:
+            if self._health.is_well():
                 log.info("The batches of connection %s can be asked for again.", self._name)
-            self._trouble, self._not_before = None, 0.0
-            self._rate = min(QUESTIONS_PER_SECOND, self._rate * 1.1)
             return
-        if isinstance(error, RateLimitError):
-            self._rate = max(MIN_QUESTIONS_PER_SECOND, self._rate / 2)
-        failures = 1 if self._trouble is None else self._trouble.failures + 1
-        self._trouble = _Trouble(error, failures)
-        pause = self._pause_in_trouble(error, failures, due)
-        self._not_before = self._clock() + pause
-        # One failure is a blip, and no news for thousands of tasks; a long pause is.
-        if failures > 1 or pause >= MAX_PROBE_PAUSE_SECONDS:
-            await self._tell_all(error)
-
-    def _pause_in_trouble(self, error: BatchError, failures: int, due: Iterable[Watched]) -> float:
         shortest = min((watched.policy.poll_interval for watched in due), default=MAX_PROBE_PAUSE_SECONDS)
-        pause = min(MAX_PROBE_PAUSE_SECONDS, shortest * 2.0 ** min(failures - 1, 10))
-        asked_for = error.retry_after if isinstance(error, ApiStatusError) else None
-        # Later than asked for, never sooner; spread, because other triggerers were told the same.
-        return max(pause, min(asked_for or 0.0, MAX_RETRY_AFTER_SECONDS)) * (1 + 0.1 * self._jitter())
+        if self._health.is_ill(error, self._clock(), shortest=shortest, jitter=self._jitter()):
+            await self._tell_all(error)
 
     async def _tell_all(self, error: BatchError) -> None:
         told = 0
@@ -270,12 +243,12 @@ class Poller:
 
     def _note_crowd(self, singles: int, pause: float) -> None:
         """Say when asking one by one takes longer than the pause, so that everybody waits for a turn."""
-        now, seconds = self._clock(), singles / self._rate
+        now, seconds = self._clock(), singles / self._health.rate
         if seconds <= pause or now - self._crowd_told_at < CROWD_IS_TOLD_EVERY:
             return
         self._crowd_told_at = now
         log.warning(
             "The list of connection %s does not show %d of its batches: they are asked for one by one, %g a second at "
             "most, each about every %.0f s instead of every %.0f s.",
-            self._name, singles, self._rate, seconds, pause,
+            self._name, singles, self._health.rate, seconds, pause,
         )  # fmt: skip

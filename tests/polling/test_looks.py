@@ -7,7 +7,7 @@ import asyncio
 import httpx
 import pytest
 
-from airflow_batch_provider.polling.looks import QUESTIONS_PER_SECOND
+from airflow_batch_provider.core.health import MAX_QUESTIONS_PER_SECOND
 from airflow_batch_provider.polling.poller import Poller
 from airflow_batch_provider.polling.subscription import Subscription
 from tests.polling.support import FakeService, hear, poller_of, run, subscribe
@@ -187,7 +187,7 @@ def test_single_questions_are_bounded_and_shared_fairly(caplog: pytest.LogCaptur
     run(scenario())
     moments = [moment for moment, route in service.log if route == "get"]
     busiest = max(sum(start <= moment < start + 1 for moment in moments) for start in moments[::50])
-    assert busiest <= QUESTIONS_PER_SECOND * 1.2
+    assert busiest <= MAX_QUESTIONS_PER_SECOND * 1.2
     assert max(asked.values()) - min(asked.values()) <= 1
     assert min(asked.values()) >= 4
     (told,) = [record.message for record in caplog.records if "asked for one by one, 40 a second" in record.message]

@@ -461,6 +461,27 @@ def test_its_lines_are_in_nobodys_log() -> None:
     assert set(seen) == {"nobody"}
 
 
+def test_httpx_is_silenced_for_the_poller_only(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No line per request in the triggerer's log; whoever else uses httpx keeps theirs."""
+    caplog.set_level(logging.INFO, logger="httpx")
+    monkeypatch.setattr(logging.getLogger("httpx"), "disabled", False)  # Airflow's own setup may have done that
+    service = FakeService(1)
+
+    async def scenario() -> None:
+        poller = poller_of(service)
+        await hear(subscribe(poller, "b0"), 20)
+        assert service.asked["get"] == 4
+        async with httpx.AsyncClient(transport=httpx.MockTransport(service.handle)) as client:
+            await client.get("http://service/v1/batches/others")
+        await poller.stop()
+
+    run(scenario())
+    assert [r.message for r in caplog.records if r.name == "httpx" and "b0" in r.message] == []
+    assert [r.message for r in caplog.records if r.name == "httpx" and "others" in r.message] != []
+
+
 async def _settings() -> ServiceSettings:
     return ServiceSettings(base_url="http://127.0.0.1:9/v1")
 

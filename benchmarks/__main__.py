@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import checking, imports, landing, memory, overhead, planning, transfer
+from benchmarks import checking, imports, landing, memory, overhead, planning, transfer, waiting
 from benchmarks.report import Row, SkippedError, facts, table
 
 BENCHMARKS: dict[str, Callable[[Path, int], list[Row]]] = {
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[Path, int], list[Row]]] = {
     "landing": landing.run,
     "memory": memory.run,
     "overhead": overhead.run,
+    "waiting": waiting.run,
 }
 
 

@@ -71,7 +71,7 @@ class Poller:
         self._trust = ListTrust()
         self._mailboxes = Mailboxes(clock)
         self._health = ServiceHealth()
-        self._crowd_told_at = 0.0
+        self._crowd_told = (0.0, 0.0)
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -244,9 +244,10 @@ class Poller:
     def _note_crowd(self, singles: int, pause: float) -> None:
         """Say when asking one by one takes longer than the pause, so that everybody waits for a turn."""
         now, seconds = self._clock(), singles / self._health.rate
-        if seconds <= pause or now - self._crowd_told_at < CROWD_IS_TOLD_EVERY:
+        told_at, told = self._crowd_told
+        if seconds <= pause or (now - told_at < CROWD_IS_TOLD_EVERY and seconds < 1.5 * told):
             return
-        self._crowd_told_at = now
+        self._crowd_told = (now, seconds)
         log.warning(
             "The list of connection %s does not show %d of its batches: they are asked for one by one, %g a second at "
             "most, each about every %.0f s instead of every %.0f s.",

@@ -8,7 +8,8 @@ from itertools import groupby
 
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.storage import paths
-from airflow_batch_provider.storage.shards import BlockWriter, RunFolder, read_blocks
+from airflow_batch_provider.storage.blocks import BlockWriter, concatenate, read_blocks
+from airflow_batch_provider.storage.shards import RunFolder
 
 _PREFIX = len(b'{"index":')
 _OUTCOME = b',"outcome":"'
@@ -23,10 +24,12 @@ def write_results(folder: RunFolder, pieces: list[Piece], path: str) -> int:
     :param path: Where to.
     :returns: How many rows.
     """
-    count = 0
     with paths.WholeFile(paths.as_path(path)) as stream:
+        if not any(piece.round for piece in pieces) and len(_groups(pieces)) == 1:
+            return concatenate([paths.as_path(folder.landed(piece)) for piece in pieces], stream)
+        count = 0
         writer = BlockWriter(stream)
-        for rows in _blocks_in_order(folder, pieces):
+        for rows in _merged(folder, pieces):
             writer.write(b"".join(rows))
             count += len(rows)
         writer.flush()
@@ -97,13 +100,7 @@ def _failed_indices(results: str) -> Iterator[int]:
                 yield _index(row)
 
 
-def _blocks_in_order(folder: RunFolder, pieces: list[Piece]) -> Iterator[list[bytes]]:
-    first_round = [piece for piece in pieces if piece.round == 0]
-    later = [piece for piece in pieces if piece.round > 0]
-    if not later and len(_groups(first_round)) == 1:
-        for piece in first_round:
-            yield from read_blocks(folder.landed(piece))
-        return
+def _merged(folder: RunFolder, pieces: list[Piece]) -> Iterator[list[bytes]]:
     # The same position comes once a round, the newest round first.
     streams = [
         _rows(folder, group)

@@ -108,6 +108,5 @@ def remove_run_files(folder: RunFolder, journal: Journal) -> None:
     """
     folder.remove_unfinished()
     for piece in journal.pieces:
-        shard, landed = folder.shard(piece), folder.landed(piece)
-        folder.remove([shard, f"{shard}.positions", landed, f"{landed}.positions"])
+        folder.remove(folder.files_of(piece))
     folder.remove_empty_folders()

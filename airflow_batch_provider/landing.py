@@ -1,39 +1,67 @@
-"""Bringing one piece's results home: download, join to its requests, write the rows in input order."""
+"""Bringing one piece's results home: join the rows to their requests as they arrive, write them in input order."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import IO, cast
+from types import TracebackType
+from typing import Self
 
 from airflow_batch_provider.client import BatchClient
-from airflow_batch_provider.collection import collect_results
+from airflow_batch_provider.client.results import result_files
 from airflow_batch_provider.core.batches import Batch
-from airflow_batch_provider.core.joining import RowJoiner
+from airflow_batch_provider.core.joining import RowJoiner, Tally
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.core.outcomes import Answer, Outcome, ended_answer, missing_answer, refused_answer
-from airflow_batch_provider.core.rows import is_row
 from airflow_batch_provider.core.status import BatchStatus
+from airflow_batch_provider.receiving import receive
 from airflow_batch_provider.storage import paths
-from airflow_batch_provider.storage.shards import BlockWriter, RunFolder, read_blocks
+from airflow_batch_provider.storage.blocks import BlockWriter
+from airflow_batch_provider.storage.ordering import OrderedRows
+from airflow_batch_provider.storage.shards import RunFolder
 
-# Rows of one piece are ordered in memory up to this size, beyond it through a local file.
+# Rows of one piece are ordered in memory up to this size, beyond it through local files.
 MAX_HELD_BYTES = 48_000_000
-ROWS_AT_ONCE = 250
-MAX_FILES = 512
 
 
-def land(client: BatchClient, folder: RunFolder, piece: Piece, batch: Batch, *, can_go_again: bool) -> None:
+@dataclass(frozen=True)
+class Landed:
     """
-    Write a piece's rows and count them into the piece. Landing again does no harm.
+    What came back for a piece.
+
+    :param tally: What the batch's files held.
+    :param status: How the batch ended.
+    """
+
+    tally: Tally
+    status: BatchStatus
+
+    def note_in(self, piece: Piece) -> None:
+        """
+        Count it into its piece.
+
+        :param piece: The piece; gets counts, reasons, tokens and ``open``.
+        """
+        tally = self.tally
+        piece.counts, piece.reasons, piece.open = dict(tally.counts), dict(tally.reasons), tally.open
+        piece.final_reasons = dict(tally.final_reasons)
+        piece.input_tokens, piece.output_tokens = tally.input_tokens, tally.output_tokens
+        piece.status = self.status.value
+
+
+def land(client: BatchClient, folder: RunFolder, piece: Piece, batch: Batch, *, can_go_again: bool) -> Landed:
+    """
+    Write a piece's rows. Landing again does no harm, and several pieces may be landed at the same time.
 
     :param client: The service.
     :param folder: The run's files.
-    :param piece: The piece; gets counts, reasons, tokens and ``open``.
+    :param piece: The piece; not changed, see :class:`Landed`.
     :param batch: Its batch, ended, or given up.
     :param can_go_again: True when open requests get another round.
+    :returns: What came back; the rows are in their file, synced, when this returns.
+    :raises DownloadError: A file arrived short or altered; nothing was kept.
     """
     joiner = RowJoiner(
         folder.custom_ids(piece),
@@ -43,22 +71,15 @@ def land(client: BatchClient, folder: RunFolder, piece: Piece, batch: Batch, *, 
         unreported=partial(_unreported, batch),
         can_go_again=can_go_again,
     )
-    with tempfile.TemporaryDirectory(prefix="batch-land-") as temp:
-        rows = OrderedRows(piece.requests, Path(temp) / "rows")
-        has_files = batch.status.has_ended and not was_refused(client, batch)
-        results = collect_results(client, batch, temp, accepts_damaged_rows=True) if has_files else {}
-        for part in filter(None, (results.get("output"), results.get("errors"))):
-            for lines in read_blocks(part["path"]):
-                rows.put(joiner.feed(filter(is_row, lines) if part.get("is_damaged") else lines))
-        rows.put(joiner.finish())
+    has_files = batch.status.has_ended and not was_refused(client, batch)
+    with OrderedRows(joiner.rows, MAX_HELD_BYTES) as rows:
+        for file in result_files(client, batch) if has_files else []:
+            receive(file, joiner, rows)
+        joiner.finish()
         with paths.WholeFile(paths.as_path(folder.landed(piece))) as stream:
             rows.write_to(BlockWriter(stream))
     folder.save_positions(folder.landed(piece), joiner.open_positions)
-    tally = joiner.tally
-    piece.counts, piece.reasons, piece.open = dict(tally.counts), dict(tally.reasons), tally.open
-    piece.final_reasons = dict(tally.final_reasons)
-    piece.input_tokens, piece.output_tokens = tally.input_tokens, tally.output_tokens
-    piece.status = batch.status.value
+    return Landed(joiner.tally, batch.status)
 
 
 def was_refused(client: BatchClient, batch: Batch) -> bool:
@@ -86,77 +107,64 @@ def _unreported(batch: Batch, custom_id: str) -> Answer:
             return missing_answer(custom_id)
 
 
-class OrderedRows:
+class Landings:
     """
-    Takes rows in any order and writes them in theirs, in bounded memory.
+    Lands a few pieces side by side. What came back is noted by the thread that began it, one piece at a time.
 
-    What does not fit is written to local files, each in the order of its rows, and merged at the end.
+    When one fails, those that wait are not begun, those under way end and are noted, and then its error is raised.
 
-    :param count: How many rows there will be.
-    :param path: Beginning of the names of local files for rows that do not fit in memory.
+    :param land: Lands a piece; called in other threads.
+    :param note: Notes what came back.
+    :param at_a_time: How many; with one, each is landed where it is started.
     """
 
-    def __init__(self, count: int, path: Path) -> None:
-        # A row; or its length and the file it is in, as one number.
-        self._rows: list[bytes | int | None] = [None] * count
-        self._held = 0
-        self._path = path
-        self._files: list[IO[bytes]] = []
+    def __init__(
+        self, land: Callable[[Piece, Batch], Landed], note: Callable[[Piece, Batch, Landed], None], at_a_time: int
+    ) -> None:
+        self._land = land
+        self._note = note
+        self._pool = ThreadPoolExecutor(at_a_time) if at_a_time > 1 else None
+        self._under_way: dict[Future[Landed], tuple[Piece, Batch]] = {}
 
-    def put(self, rows: Iterable[tuple[int, bytes]]) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._pool is None:
+            return
+        try:
+            if kind is None or issubclass(kind, Exception):
+                self._settle(has_failed=kind is not None)
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+
+    def start(self, piece: Piece, batch: Batch) -> None:
         """
-        Take rows.
+        Land a piece, soon.
 
-        :param rows: (position, row).
+        :param piece: The piece.
+        :param batch: Its batch.
         """
-        kept, held = self._rows, self._held
-        for position, row in rows:
-            kept[position] = row
-            held += len(row)
-        self._held = held
-        if held > MAX_HELD_BYTES:
-            self._spill()
+        if self._pool is None:
+            self._note(piece, batch, self._land(piece, batch))
+            return
+        self._under_way[self._pool.submit(self._land, piece, batch)] = (piece, batch)
 
-    def write_to(self, writer: BlockWriter) -> None:
-        """
-        Write all rows in order.
+    def _settle(self, *, has_failed: bool) -> None:
+        errors: list[BaseException] = []
+        if has_failed:
+            self._cancel_waiting()
+        for future in as_completed(self._under_way):
+            if future.cancelled():
+                continue
+            if (error := future.exception()) is not None:
+                errors.append(error)
+                self._cancel_waiting()
+                continue
+            self._note(*self._under_way[future], future.result())
+        if errors and not has_failed:
+            raise errors[0]
 
-        :param writer: Where to.
-        """
-        for file in self._files:
-            file.seek(0)
-        for start in range(0, len(self._rows), ROWS_AT_ONCE):
-            rows = self._rows[start : start + ROWS_AT_ONCE]
-            writer.write(b"".join(map(self._read, rows) if self._files else _whole(rows)))
-        writer.flush()
-        for file in self._files:
-            file.close()
-
-    def _read(self, row: bytes | int | None) -> bytes:
-        if isinstance(row, int):
-            length, number = divmod(row, MAX_FILES)
-            return self._files[number].read(length)
-        if row is None:
-            raise _never_written()
-        return row
-
-    def _spill(self) -> None:
-        number = len(self._files)
-        if number == MAX_FILES:
-            raise RuntimeError(f"Rows of one batch with over {MAX_FILES * MAX_HELD_BYTES:,} bytes cannot be ordered.")
-        self._files.append(self._path.with_name(f"{self._path.name}-{number}").open("w+b"))
-        for position, row in enumerate(self._rows):
-            if isinstance(row, bytes):
-                self._files[-1].write(row)
-                self._rows[position] = len(row) * MAX_FILES + number
-        self._held = 0
-
-
-def _whole(rows: list[bytes | int | None]) -> list[bytes]:
-    if None in rows:
-        raise _never_written()
-    return cast("list[bytes]", rows)
-
-
-def _never_written() -> RuntimeError:
-    return RuntimeError("A row was never written. Please report this as a bug.")
+    def _cancel_waiting(self) -> None:
+        for future in self._under_way:
+            future.cancel()

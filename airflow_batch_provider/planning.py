@@ -7,9 +7,9 @@ import re
 import tempfile
 import zlib
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Self
+from typing import IO
 
 import msgspec
 from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -17,11 +17,12 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.core.limits import BatchLimits
 from airflow_batch_provider.core.requests import MAX_SHOWN_PROBLEMS, Problem, clean_line, input_error, shorten
-from airflow_batch_provider.core.sharding import Shard, ShardPlanner
+from airflow_batch_provider.core.sharding import ShardPlanner
 from airflow_batch_provider.exceptions import InputError
 from airflow_batch_provider.storage import paths, sources
 from airflow_batch_provider.storage.duplicates import DuplicateFinder
-from airflow_batch_provider.storage.shards import BlockWriter, RunFolder
+from airflow_batch_provider.storage.shard_writer import ShardWriter
+from airflow_batch_provider.storage.shards import RunFolder
 
 
 def plan_input(
@@ -45,7 +46,7 @@ def plan_input(
             with sources.open_lines(path) as stream:
                 for lines in _blocks(stream, path, limits):
                     for planned in planner.feed(lines):
-                        writer.write(planned.shard, planned.lines, planned.indices)
+                        writer.write(planned)
                     duplicates.add(planner.hashes)
                     planner.hashes.clear()
             if len(files) > 1:
@@ -90,97 +91,10 @@ def plan_round(
 def _write_again(planner: ShardPlanner, writer: ShardWriter, block: list[bytes], positions: list[int]) -> None:
     first = planner.requests
     for planned in planner.feed(block):
-        writer.write(planned.shard, planned.lines, [positions[i - first] for i in planned.indices])
+        writer.write(planned._replace(indices=[positions[i - first] for i in planned.indices]))
     planner.hashes.clear()
     block.clear()
     positions.clear()
-
-
-class ShardWriter:
-    """
-    Writes shard files while they are planned; on an error none is left, unless a journal may count on them.
-
-    :param folder: Where they go.
-    :param number: The round.
-    """
-
-    def __init__(self, folder: RunFolder, number: int) -> None:
-        self._folder = folder
-        self._round = number
-        self._pieces: list[Piece] = []
-        self._positions: list[list[int] | None] = []
-        self._open: dict[int, tuple[ExitStack, BlockWriter, Piece]] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        for group in list(self._open):
-            self._close(group, failed=kind is not None)
-        # With a journal there is a plan, perhaps of another try at the same time: its files have the same names.
-        if kind is not None and issubclass(kind, Exception) and not paths.as_path(self._folder.journal).exists():
-            shards = [self._folder.shard(piece) for piece in self._pieces]
-            self._folder.remove([*shards, *(f"{shard}.positions" for shard in shards)])
-
-    def write(self, shard: Shard, lines: list[bytes], indices: list[int]) -> None:
-        """
-        Write lines of a shard.
-
-        :param shard: The shard.
-        :param lines: Its next lines.
-        :param indices: Their positions in the input.
-        """
-        if not lines:
-            return
-        if shard.number == len(self._pieces):
-            self._begin(shard, indices[0])
-        _, writer, piece = self._open[shard.group]
-        data = b"".join(lines)
-        writer.write(data)
-        if piece.first_index is not None and indices[-1] - indices[0] + 1 == len(indices):
-            if indices[0] != piece.first_index + piece.requests:
-                self._keep_positions(piece, indices)
-        else:
-            self._keep_positions(piece, indices)
-        piece.requests += len(lines)
-        piece.bytes += len(data)
-
-    def pieces(self) -> list[Piece]:
-        """End all shard files; return their pieces."""
-        for group in list(self._open):
-            self._close(group, failed=False)
-        return self._pieces
-
-    def _keep_positions(self, piece: Piece, indices: list[int]) -> None:
-        positions = self._positions[piece.number]
-        if positions is None:
-            first = piece.first_index or 0
-            positions = self._positions[piece.number] = list(range(first, first + piece.requests))
-            piece.first_index = None
-        positions.extend(indices)
-
-    def _begin(self, shard: Shard, first_index: int) -> None:
-        if shard.group in self._open:
-            self._close(shard.group, failed=False)
-        piece = Piece(shard.number, self._round, shard.group, shard.endpoint, 0, 0, first_index)
-        self._pieces.append(piece)
-        self._positions.append(None)
-        stack = ExitStack()
-        stream: IO[bytes] = stack.enter_context(paths.WholeFile(paths.as_path(self._folder.shard(piece))))
-        self._open[shard.group] = (stack, BlockWriter(stream), piece)
-
-    def _close(self, group: int, *, failed: bool) -> None:
-        stack, writer, piece = self._open.pop(group)
-        if failed:
-            error = InputError("not used")
-            stack.__exit__(type(error), error, None)
-            return
-        with stack:
-            writer.flush()
-        positions = self._positions[piece.number]
-        if positions is not None:
-            self._folder.save_positions(self._folder.shard(piece), positions)
-            self._positions[piece.number] = []
 
 
 def _blocks(stream: IO[bytes], path: ObjectStoragePath, limits: BatchLimits) -> Iterable[list[bytes]]:

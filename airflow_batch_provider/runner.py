@@ -27,6 +27,7 @@ from airflow_batch_provider.core.summary import round_line
 from airflow_batch_provider.exceptions import ApiStatusError, BatchError, RateLimitError
 from airflow_batch_provider.finishing import delete_remote, finish, remove_run_files
 from airflow_batch_provider.keeping import JournalKeeper
+from airflow_batch_provider.landing import Landings
 from airflow_batch_provider.sending import Uploads, create_once, upload_shard
 from airflow_batch_provider.storage.shards import RunFolder
 
@@ -142,9 +143,9 @@ class BatchRun:
 
     def _work_on(self, journal: Journal, pieces: list[Piece]) -> list[Piece]:
         """Take each piece of a round as far as it gets; return those whose batch is awaited."""
-        for piece in pieces:
-            if piece.is_at_least("created") and not piece.is_at_least("landed"):
-                self._collect(journal, piece)
+        self._collect(
+            journal, [piece for piece in pieces if piece.is_at_least("created") and not piece.is_at_least("landed")]
+        )
         unsent = [piece for piece in pieces if not piece.is_at_least("created")]
         with Uploads(partial(upload_shard, self._client, self.folder, self._owner), self._options) as uploads:
             uploads.start(unsent[: self._room(pieces)])
@@ -186,16 +187,24 @@ class BatchRun:
             piece.number + 1, len(journal.of_round(piece.round)), piece.input_file_id, piece.bytes / 1e6, seconds, batch.id,
         )  # fmt: skip
 
-    def _collect(self, journal: Journal, piece: Piece) -> None:
-        """Look at a piece's batch; land it when it has ended."""
-        batch = self._client.get_batch(str(piece.batch_id))
-        if not batch.status.has_ended and not self._has_given_up(journal, piece, batch):
-            return
-        if landing.was_refused(self._client, batch) and failed_error(batch).retryable:
-            self._put_back(journal, piece, batch)
-            return
+    def _collect(self, journal: Journal, pieces: list[Piece]) -> None:
+        """Look at the batches of pieces; land those that have ended."""
+        with Landings(self._land, partial(self._note_landed, journal), self._options.landings_at_a_time) as landings:
+            for piece in pieces:
+                batch = self._client.get_batch(str(piece.batch_id))
+                if not batch.status.has_ended and not self._has_given_up(journal, piece, batch):
+                    continue
+                if landing.was_refused(self._client, batch) and failed_error(batch).retryable:
+                    self._put_back(journal, piece, batch)
+                    continue
+                landings.start(piece, batch)
+
+    def _land(self, piece: Piece, batch: Batch) -> landing.Landed:
         can_go_again = piece.round + 1 < self._options.max_rounds
-        landing.land(self._client, self.folder, piece, batch, can_go_again=can_go_again)
+        return landing.land(self._client, self.folder, piece, batch, can_go_again=can_go_again)
+
+    def _note_landed(self, journal: Journal, piece: Piece, batch: Batch, landed: landing.Landed) -> None:
+        landed.note_in(piece)
         piece.file_ids = list(dict.fromkeys([*piece.file_ids, *batch.file_ids]))
         piece.advance_to("landed")
         self._keeper.save(journal)

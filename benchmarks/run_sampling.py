@@ -75,21 +75,26 @@ def drive(client: Any, source: str, output: str) -> dict[str, Any]:
     :param source: Input.
     :param output: Output folder.
     """
-    from airflow_batch_provider import landing, planning, runner
+    from airflow_batch_provider import planning, runner
     from airflow_batch_provider.core.identity import TaskIdentity
     from airflow_batch_provider.core.options import RunOptions
+    from airflow_batch_provider.operators.inference import LANDINGS_AT_A_TIME
 
     steps = Steps()
     for module, name, step in (
         (planning, "plan_input", "plan"),
         (runner, "upload_shard", "upload"),
         (runner, "create_once", "create"),
-        (client, "get_batch", "look"),
-        (landing, "land", "land"),
+        (runner.BatchRun, "_collect", "look and land"),
         (runner, "finish", "finish"),
     ):
         setattr(module, name, steps.watched(step, getattr(module, name)))
-    options = RunOptions(input=source, output=output, limits=client.settings.limits)
+    options = RunOptions(
+        input=source,
+        output=output,
+        limits=client.settings.limits,
+        landings_at_a_time=LANDINGS_AT_A_TIME,
+    )
     run = runner.BatchRun(client, options, owner=TaskIdentity("benchmark", "label", "run"), attempt="1")
     wait = steps.watched("wait", time.sleep)
     began, cpu = time.perf_counter(), time.process_time()

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ import msgspec
 from airflow_batch_provider.assembly import write_results
 from airflow_batch_provider.client import BatchClient, ServiceSettings
 from airflow_batch_provider.core.batches import Batch
+from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.core.limits import BatchLimits
 from airflow_batch_provider.core.status import BatchStatus
-from airflow_batch_provider.landing import land
+from airflow_batch_provider.landing import Landed, Landings, land
+from airflow_batch_provider.operators.inference import LANDINGS_AT_A_TIME
 from airflow_batch_provider.planning import plan_input
 from airflow_batch_provider.storage.shards import RunFolder
 from airflow_batch_provider.storage.sources import find_files
@@ -88,7 +91,7 @@ def land_all(source: str, results: str, folder: str, repetitions: int) -> dict[s
     """
     Land every shard and assemble; beside it a bare loop.
 
-    Both first copy each file: ours as the run does it (every row checked, the file synced), the bare loop as it is.
+    Ours as a run does it: some at a time, every row checked, everything synced. The bare loop copies each file first.
     """
     run_folder, output = RunFolder(f"{folder}/run"), Path(folder) / "results.jsonl"
     warm_up(Path(source), Path(folder))
@@ -96,20 +99,21 @@ def land_all(source: str, results: str, folder: str, repetitions: int) -> dict[s
     names = sorted(Path(results).iterdir())
     decode = msgspec.json.Decoder(Result).decode
     client: Any = LocalFiles()
-    shares: dict[str, list[float]] = {"ours: download and check": [], "ours: assemble": []}
+    assembling: list[float] = []
+
+    def note(piece: Piece, batch: Batch, landed: Landed) -> None:  # noqa: ARG001 - as the run's
+        if landed.tally.counts != {"succeeded": piece.requests}:
+            raise RuntimeError(f"Landed {landed.tally.counts}.")
 
     def ours() -> None:
-        client.seconds = 0.0
-        for piece, name in zip(pieces, names, strict=True):
-            batch = Batch(id=f"batch-{piece.number}", status=BatchStatus.COMPLETED, output_file_id=str(name))
-            land(client, run_folder, piece, batch, can_go_again=True)
-            if piece.counts != {"succeeded": piece.requests}:
-                raise RuntimeError(f"Landed {piece.counts}.")
+        with Landings(partial(land, client, run_folder, can_go_again=True), note, LANDINGS_AT_A_TIME) as landings:
+            for piece, name in zip(pieces, names, strict=True):
+                batch = Batch(id=f"batch-{piece.number}", status=BatchStatus.COMPLETED, output_file_id=str(name))
+                landings.start(piece, batch)
         began = time.perf_counter()
         if write_results(run_folder, pieces, str(output)) != sum(piece.requests for piece in pieces):
             raise RuntimeError("Rows are missing.")
-        shares["ours: assemble"].append(time.perf_counter() - began)
-        shares["ours: download and check"].append(client.seconds)
+        assembling.append(time.perf_counter() - began)
         shutil.rmtree(run_folder.path("_run", "landed"))
 
     def bare(*, with_copy: bool = True) -> None:
@@ -125,24 +129,20 @@ def land_all(source: str, results: str, folder: str, repetitions: int) -> dict[s
 
     ways = {"ours": ours, "bare": bare, "bare without copy": lambda: bare(with_copy=False)}
     seconds = alternate(ways, repetitions, output)
-    return seconds | {name: times[1:] for name, times in shares.items()}
+    return seconds | {"ours: assemble": assembling[1:]}
 
 
 class LocalFiles:
-    """A service whose files are local ones; notes how long their copies take."""
+    """A service whose files are local ones."""
 
     settings = ServiceSettings(base_url="http://127.0.0.1:1/v1", check_file_sizes=False)
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
     def download_file(self, file_id: str, open_target: Callable[[], Any], *, expected_bytes: int | None) -> Any:  # noqa: ARG002
-        began, size = time.perf_counter(), 0
+        size = 0
         with Path(file_id).open("rb") as file, open_target() as target:
             while piece := file.read(256 * 1024):
                 target.write(piece)
                 size += len(piece)
-        self.seconds += time.perf_counter() - began
         return Copied(size)
 
 

@@ -49,6 +49,7 @@ class World:
             output=str(self.output),
             limits=BatchLimits(max_requests=SHARD),
             metadata={"sandbox": "fail_rows=0.1 missing_rows=0.05"},
+            landings_at_a_time=2,
         )
 
     def run(self, connect: Connect) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from airflow_batch_provider.client import BatchClient, ServiceSettings
-from airflow_batch_provider.collection import collect_results, delete_files, expected_bytes
+from airflow_batch_provider.client.results import expected_bytes
+from airflow_batch_provider.collection import collect_results, delete_files
 from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.exceptions import (
     ApiError,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import random
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from airflow_batch_provider import landing
 from airflow_batch_provider.client import BatchClient, ServiceSettings
 from airflow_batch_provider.core.batches import Batch, BatchProblem
+from airflow_batch_provider.core.joining import Tally
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.core.status import BatchStatus
 from airflow_batch_provider.exceptions import DownloadError
-from airflow_batch_provider.landing import OrderedRows, land
-from airflow_batch_provider.storage.shards import BlockWriter, RunFolder
+from airflow_batch_provider.landing import Landed, Landings, land
+from airflow_batch_provider.storage.shards import RunFolder
 from tests.core.support import CHAT, line
 from tests.core.test_joining import Report, encode, failure, reports, success
 
@@ -60,7 +61,7 @@ class Desk:
 
     def land(self, files: Files, batch: Batch, *, can_go_again: bool = False) -> list[dict[str, Any]]:
         with files.client() as client:
-            land(client, self.folder, self.piece, batch, can_go_again=can_go_again)
+            land(client, self.folder, self.piece, batch, can_go_again=can_go_again).note_in(self.piece)
         return self.rows()
 
     def rows(self) -> list[dict[str, Any]]:
@@ -225,32 +226,118 @@ def test_a_file_that_is_named_and_not_there_fails_the_landing(desk: Desk) -> Non
     assert desk.written() == ["0-00000.jsonl"]
 
 
-@pytest.fixture
-def shuffled() -> list[tuple[int, bytes]]:
-    rows = [(number, b"%d %s\n" % (number, b"x" * (number % 50))) for number in range(2500)]
-    random.Random(1).shuffle(rows)
-    return rows
+def routed(*bodies: bytes) -> tuple[BatchClient, list[int]]:
+    """Give a gateway with the output route that brings one body after the other, the last for ever; and how many."""
+    left, served = list(bodies), []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.path == "/v1/batches/batch_1/output"
+        served.append(len(left))
+        return httpx.Response(200, content=left.pop(0) if len(left) > 1 else left[0])
+
+    settings = ServiceSettings(base_url="http://service.test/v1", max_retries=1, results_from="output")
+    return BatchClient(settings, transport=httpx.MockTransport(answer), sleep=lambda seconds: None), served
 
 
-@pytest.mark.parametrize("held", [pytest.param(1 << 30, id="in-memory"), pytest.param(5000, id="spilled")])
-def test_rows_come_out_in_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shuffled: list[tuple[int, bytes]], held: int
-) -> None:
-    """In memory or through a local file, and memory holds no more than the limit."""
-    monkeypatch.setattr(landing, "MAX_HELD_BYTES", held)
-    rows = OrderedRows(len(shuffled), tmp_path / "rows")
-    for start in range(0, len(shuffled), 100):
-        rows.put(shuffled[start : start + 100])
-        assert sum(len(row) for row in rows._rows if isinstance(row, bytes)) <= held
-    with (tmp_path / "out").open("wb") as stream:
-        rows.write_to(BlockWriter(stream))
-
-    assert (tmp_path / "out").read_bytes() == b"".join(row for _, row in sorted(shuffled))
+WHOLE = encode(success("a")) + encode(success("b")) + encode(success("c"))
+SPOILT = encode(success("a")) + b"<html>\n" + encode(success("c"))
 
 
-def test_a_row_that_was_never_put_is_noticed(tmp_path: Path) -> None:
-    """A hole is a bug of ours and never a shorter file."""
-    rows = OrderedRows(2, tmp_path / "rows")
-    rows.put([(0, b"x\n")])
-    with (tmp_path / "out").open("wb") as stream, pytest.raises(RuntimeError, match="never written"):
-        rows.write_to(BlockWriter(stream))
+def test_a_line_the_output_route_always_spoils_costs_only_its_row(desk: Desk) -> None:
+    """No size tells what the service wrote; a file that comes the same in every try will not come better."""
+    client, served = routed(SPOILT)
+    with client:
+        land(client, desk.folder, desk.piece, COMPLETED, can_go_again=True).note_in(desk.piece)
+
+    assert [row["outcome"] for row in desk.rows()] == ["succeeded", "missing", "succeeded"]
+    assert (desk.piece.counts, desk.open()) == ({"succeeded": 2}, [1])
+    assert len(served) == 4  # two ordinary tries, two that are compared
+
+
+@pytest.mark.parametrize(
+    "bodies",
+    [
+        pytest.param([SPOILT, SPOILT, SPOILT, SPOILT.replace(b"html", b"body")], id="differs-each-time"),
+        pytest.param([WHOLE[:-20]], id="cut-at-the-same-place"),
+    ],
+)
+def test_a_file_of_the_output_route_that_may_come_better_is_refused(desk: Desk, bodies: list[bytes]) -> None:
+    """Damage that changes, or a last line that may have been cut off, says nothing about what the service has."""
+    client, _ = routed(*bodies)
+    with client, pytest.raises(DownloadError):
+        land(client, desk.folder, desk.piece, COMPLETED, can_go_again=True)
+
+    assert desk.written() == ["0-00000.jsonl"]
+
+
+def test_a_download_that_breaks_off_leaves_nothing_behind(desk: Desk) -> None:
+    """Rows of a broken try are forgotten: what counts is the try that came whole."""
+    client, served = routed(WHOLE.replace(b'"hi"', b'"old"')[:-30], WHOLE)
+    with client:
+        landed = land(client, desk.folder, desk.piece, COMPLETED, can_go_again=True)
+
+    assert [row["response"]["text"] for row in desk.rows()] == ["hi"] * 3
+    assert (landed.tally.counts, landed.tally.input_tokens, landed.tally.duplicates) == ({"succeeded": 3}, 9, 0)
+    assert len(served) == 2
+
+
+def test_rows_that_do_not_fit_in_memory_land_the_same(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Order and content do not depend on what is held."""
+    files = Files(out=encode(success("c")) + encode(success("a")), err=encode(failure("b")))
+    expected = desk.land(files, with_files())
+    monkeypatch.setattr(landing, "MAX_HELD_BYTES", 1)
+
+    assert desk.land(files, with_files()) == expected
+    assert [row["custom_id"] for row in expected] == ["a", "b", "c"]
+
+
+def test_pieces_land_side_by_side_and_are_noted_one_at_a_time() -> None:
+    """Two meet each other under way; each is noted with what is its own, in the thread that began it."""
+    together = threading.Barrier(2, timeout=20)
+    here, noted = threading.get_ident(), []
+
+    def bring(piece: Piece, batch: Batch) -> Landed:
+        together.wait()
+        return Landed(Tally(open=piece.number), BatchStatus.COMPLETED)
+
+    def note(piece: Piece, batch: Batch, landed: Landed) -> None:
+        noted.append((piece.number, batch.id, landed.tally.open, threading.get_ident()))
+
+    with Landings(bring, note, 2) as landings:
+        for number in range(4):
+            landings.start(numbered(number), Batch(f"batch_{number}", BatchStatus.COMPLETED))
+
+    assert sorted(noted) == [(number, f"batch_{number}", number, here) for number in range(4)]
+
+
+@pytest.mark.parametrize("fails", [pytest.param("landing", id="another"), pytest.param("caller", id="the-caller")])
+def test_a_failure_loses_nothing_that_is_under_way(fails: str) -> None:
+    """What lands when another fails, or the caller does, is noted all the same, and the error is told."""
+    both_begun, has_failed = threading.Barrier(3, timeout=20), threading.Event()
+    noted: list[int] = []
+
+    def bring(piece: Piece, batch: Batch) -> Landed:
+        both_begun.wait()
+        if piece.number == 0 and fails == "landing":
+            has_failed.set()
+            raise DownloadError("cut")
+        assert has_failed.wait(20)
+        return Landed(Tally(), BatchStatus.COMPLETED)
+
+    def work() -> None:
+        with Landings(bring, lambda piece, batch, landed: noted.append(piece.number), 2) as landings:
+            landings.start(numbered(0), COMPLETED)
+            landings.start(numbered(1), COMPLETED)
+            both_begun.wait()
+            if fails == "caller":
+                has_failed.set()
+                raise DownloadError("cut")
+
+    with pytest.raises(DownloadError, match="cut"):
+        work()
+
+    assert sorted(noted) == ([1] if fails == "landing" else [0, 1])
+
+
+def numbered(number: int) -> Piece:
+    return Piece(number, 0, 0, CHAT, 1, 0, number)

@@ -53,7 +53,11 @@ class Desk:
         return Path(self.folder.shard(piece)).read_bytes()
 
     def written(self) -> list[str]:
-        return sorted(path.name for path in Path(self.folder.output).rglob("*") if path.is_file())
+        """Names of all files but those with the ids of each shard; a refused input leaves none of either."""
+        names = sorted(path.name for path in Path(self.folder.output).rglob("*") if path.is_file())
+        shards = [name for name in names if name.endswith(".jsonl")]
+        assert [name for name in names if name.endswith(".ids")] == [f"{name}.ids" for name in shards]
+        return [name for name in names if not name.endswith(".ids")]
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_a_full_disk_leaves_no_file(desk: Desk, monkeypatch: pytest.MonkeyPatch)
     def full(self: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("airflow_batch_provider.planning.BlockWriter.flush", full)
+    monkeypatch.setattr("airflow_batch_provider.storage.shard_writer.BlockWriter.flush", full)
     with pytest.raises(OSError, match="No space"):
         desk.plan(source, max_requests=2)
 

@@ -20,6 +20,7 @@ class RunOptions:
     :param max_rounds: Passes over open requests, the first included.
     :param max_active_batches: Batches at a time, or None.
     :param uploads_at_a_time: Shards that are uploaded side by side.
+    :param landings_at_a_time: Batches whose results are brought home side by side; each holds up to 48 MB of rows.
     """
 
     input: str
@@ -31,6 +32,7 @@ class RunOptions:
     max_rounds: int = 2
     max_active_batches: int | None = None
     uploads_at_a_time: int = 1
+    landings_at_a_time: int = 1
     stall_after: float | None = None
     on_changed_input: Literal["fail", "restart"] = "fail"
     if_finished: Literal["reuse", "restart"] = "reuse"

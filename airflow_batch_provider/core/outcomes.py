@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -68,18 +68,20 @@ class _Body(msgspec.Struct, gc=False):
 
 
 class _Response(msgspec.Struct, gc=False):
-    status_code: int
+    status_code: Annotated[int, msgspec.Meta(ge=200, lt=300)]
     body: msgspec.Raw
 
 
 class _Line(msgspec.Struct, gc=False):
+    """A plain success; any other line does not decode and gets a second look."""
+
     custom_id: str
     response: _Response
     error: None = None
 
 
-decode_line = msgspec.json.Decoder(_Line).decode
-decode_body = msgspec.json.Decoder(_Body).decode
+_line, _body = msgspec.json.Decoder(_Line), msgspec.json.Decoder(_Body)
+decode_lines, decode_bodies = _line.decode_lines, _body.decode_lines
 
 
 def read_answer(line: bytes) -> Answer:
@@ -89,20 +91,17 @@ def read_answer(line: bytes) -> Answer:
     :param line: A whole JSON object.
     """
     try:
-        row = decode_line(line)
-        response = row.response
-        if 200 <= response.status_code < 300:
-            body = bytes(response.body)
-            known = decode_body(body)
-            usage = known.usage or _NO_USAGE
-            return Answer(
-                row.custom_id, Outcome.SUCCEEDED, False, body, NULL,
-                usage.prompt_tokens or usage.input_tokens, usage.completion_tokens or usage.output_tokens,
-                known.model, "",
-            )  # fmt: skip
+        row = _line.decode(line)
+        body = bytes(row.response.body)
+        known = _body.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
-    return _read_odd(line)
+        return _read_odd(line)
+    usage = known.usage or _NO_USAGE
+    return Answer(
+        row.custom_id, Outcome.SUCCEEDED, False, body, NULL,
+        usage.prompt_tokens or usage.input_tokens, usage.completion_tokens or usage.output_tokens,
+        known.model, "",
+    )  # fmt: skip
 
 
 def missing_answer(custom_id: str) -> Answer:

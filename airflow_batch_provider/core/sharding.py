@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -72,11 +73,13 @@ class Planned(NamedTuple):
     :param shard: The shard.
     :param lines: Lines, cleaned, with their custom_id.
     :param indices: Position of each in the input, from 0.
+    :param ids: The custom_id of each.
     """
 
     shard: Shard
     lines: list[bytes]
     indices: list[int]
+    ids: list[str]
 
 
 @dataclass
@@ -137,12 +140,13 @@ class ShardPlanner:
             shard = current.shard
             if shard.requests >= max_requests or shard.bytes + size > max_bytes:
                 self._open[key] = shard = self._new(new_key, request.body.model, shard.group)
-                current = Planned(shard, [], [])
+                current = Planned(shard, [], [], [])
                 out.append(current)
             shard.requests += 1
             shard.bytes += size
             current.lines.append(line)
             current.indices.append(self.requests)
+            current.ids.append(custom_id)
             add_hash(hash(custom_id))
             self.requests += 1
         return out
@@ -157,7 +161,7 @@ class ShardPlanner:
         """
         if (
             not self.line_number
-            or [line for line in lines if line[-2:] != b"}\n"]
+            or not all(map(bytes.endswith, lines, repeat(b"}\n")))
             or not all(map(bytes.isascii, lines))
         ):
             return None
@@ -180,8 +184,9 @@ class ShardPlanner:
         self.requests += len(lines)
         shard.requests += len(lines)
         shard.bytes += size
-        self.hashes += [hash(request.custom_id) for request in requests]
-        return Planned(shard, list(lines), indices)
+        ids = [request.custom_id for request in requests]
+        self.hashes += map(hash, ids)
+        return Planned(shard, list(lines), indices, ids)
 
     def _read(self, line: bytes) -> _Request | None:
         try:
@@ -215,7 +220,7 @@ class ShardPlanner:
         for planned in reversed(out):
             if planned.shard is shard:
                 return planned
-        out.append(Planned(shard, [], []))
+        out.append(Planned(shard, [], [], []))
         return out[-1]
 
     def _new(self, key: tuple[str, str | None], model: str | None, group: int) -> Shard:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -14,15 +14,16 @@ import msgspec
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.exceptions import JournalUnreadableError
 from airflow_batch_provider.storage import paths
+from airflow_batch_provider.storage.blocks import read_blocks
 
-WRITE_BYTES = 4 << 20
 _FOLDERS = ("shards", "landed")
-# A local disk takes pieces that still are in the core's cache better.
-LOCAL_WRITE_BYTES = 1 << 18
 
 
 class _Id(msgspec.Struct, gc=False):
     custom_id: str
+
+
+_decode_ids = msgspec.json.Decoder(list[str]).decode_lines
 
 
 class RunFolder:
@@ -55,6 +56,14 @@ class RunFolder:
         :param piece: The piece.
         """
         return self.path("_run", "shards", f"{piece.name}.jsonl")
+
+    def ids(self, piece: Piece) -> str:
+        """
+        Path of the custom_ids of what a piece sends: lines of JSON arrays, so that landing need not read the shard.
+
+        :param piece: The piece.
+        """
+        return f"{self.shard(piece)}.ids"
 
     def landed(self, piece: Piece) -> str:
         """
@@ -132,6 +141,12 @@ class RunFolder:
 
         :param piece: The piece.
         """
+        with suppress(FileNotFoundError, ValueError):  # planned by an older version, or damaged
+            with paths.as_path(self.ids(piece)).open("rb") as stream:
+                blocks = _decode_ids(stream.read())
+            found = list(chain.from_iterable(blocks))
+            if len(found) == piece.requests:
+                return found
         decode = msgspec.json.Decoder(_Id).decode
         return [row.custom_id for lines in read_blocks(self.shard(piece)) for row in map(decode, lines)]
 
@@ -151,6 +166,15 @@ class RunFolder:
             number += len(lines)
             if following is None:
                 return
+
+    def files_of(self, piece: Piece) -> list[str]:
+        """
+        All files a piece may have.
+
+        :param piece: The piece.
+        """
+        shard, landed = self.shard(piece), self.landed(piece)
+        return [shard, f"{shard}.positions", self.ids(piece), landed, f"{landed}.positions"]
 
     def remove(self, paths_to_remove: Iterable[str]) -> None:
         """
@@ -188,43 +212,3 @@ def _unreadable(path: str, why: str) -> JournalUnreadableError:
         f"{path} cannot be read ({why}). It may tell of batches that are paid for, so nothing was started. If it is "
         "damaged, look at the service's console before you remove it."
     )
-
-
-def read_blocks(path: str) -> Iterator[list[bytes]]:
-    """
-    The lines of one of our own files, many at a time.
-
-    :param path: The file.
-    """
-    with paths.open_input(paths.as_path(path)) as stream:
-        yield from paths.read_line_blocks(stream, max_line_bytes=1 << 30)
-
-
-class BlockWriter:
-    """
-    Collects small writes into large ones: on object stores each write costs.
-
-    :param stream: An open file.
-    """
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._enough = LOCAL_WRITE_BYTES if isinstance(stream, io.BufferedWriter) else WRITE_BYTES
-
-    def write(self, data: bytes) -> None:
-        """
-        Write, soon.
-
-        :param data: Bytes.
-        """
-        self._parts.append(data)
-        self._size += len(data)
-        if self._size >= self._enough:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what was collected."""
-        self._stream.write(b"".join(self._parts))
-        self._parts, self._size = [], 0

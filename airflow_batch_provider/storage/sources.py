@@ -27,7 +27,7 @@ def find_files(source: str) -> list[ObjectStoragePath]:
     """
     path = paths.as_path(source)
     path.fs.invalidate_cache()  # s3fs remembers listings, also of before somebody else added files
-    if _GLOB_MARKS & set(path.name):
+    if _GLOB_MARKS & set(path.name) and not path.is_file():  # a name may have such marks itself
         found = sorted((each for each in path.parent.glob(path.name) if each.is_file()), key=str)
     elif path.is_dir():
         found = sorted((each for each in path.iterdir() if each.name.endswith(SUFFIXES) and each.is_file()), key=str)

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from airflow_batch_provider.core.joining import RowJoiner
 from airflow_batch_provider.core.outcomes import Outcome, missing_answer
+from airflow_batch_provider.core.rows import is_row
+from airflow_batch_provider.exceptions import DownloadError
 
 Report = tuple[list[str], list[bytes], list[bytes], dict[str, str], int]
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2}
@@ -42,11 +44,18 @@ def failure(custom_id: str, status: int = 400, code: str = "bad") -> dict[str, A
 
 def settle(found: RowJoiner, *blocks: list[bytes]) -> list[dict[str, Any]]:
     """Rows in order of their positions, as a reader sees them; each position exactly once."""
-    rows = [row for block in blocks for row in found.feed(block)]
-    rows += found.finish()
-    assert all(row.endswith(b"\n") and row.count(b"\n") == 1 for _, row in rows)
-    assert len({position for position, _ in rows}) == len(rows)
-    return [json.loads(row, parse_constant=lambda name: pytest.fail(f"{name} is not JSON")) for _, row in sorted(rows)]
+    for block in blocks:
+        found.begin("the file", skips_damage=True)
+        found.feed(b"".join(block))
+    found.finish()
+    return rows_of(found)
+
+
+def rows_of(found: RowJoiner) -> list[dict[str, Any]]:
+    rows = [row for row in found.rows if isinstance(row, bytes)]
+    assert len(rows) == len(found.rows)
+    assert all(row.endswith(b"\n") and row.count(b"\n") == 1 for row in rows)
+    return [json.loads(row, parse_constant=lambda name: pytest.fail(f"{name} is not JSON")) for row in rows]
 
 
 @st.composite
@@ -72,7 +81,7 @@ def reports(draw: st.DrawFn) -> Report:
     extra = draw(st.lists(st.sampled_from(noise), max_size=6))
     output += extra[::2]
     errors += extra[1::2]
-    strangers = sum(not line.isspace() for line in extra)
+    strangers = sum(is_row(line) for line in extra)
     return ids, draw(st.permutations(output)), draw(st.permutations(errors)), expected, strangers
 
 
@@ -185,8 +194,11 @@ def test_a_body_is_passed_through_byte_for_byte() -> None:
     body = b'{"b": 1.10,  "a":"\\u00e9\xe2\x80\xa8", "usage": {"prompt_tokens": 1}}'
     line = b'{"custom_id": "a", "response": {"status_code": 200, "body": %b}, "error": null}\n' % body
 
-    ((_, row),) = joiner(["a"]).feed([line])
+    joining = joiner(["a"])
+    joining.feed(line)
 
+    (row,) = joining.rows
+    assert isinstance(row, bytes)
     assert b'"response":%b,"error":null' % body in row
 
 
@@ -213,3 +225,71 @@ def test_counts_of_rows_that_go_again_are_left_to_the_next_round() -> None:
     assert (last.open_positions, last.tally.counts) == ([], {"failed": 2, "succeeded": 1, "missing": 1})
     assert first.tally.final_reasons == {"400 bad": 1}
     assert first.tally.reasons == last.tally.final_reasons == {"429 bad": 1, "400 bad": 1, "missing": 1}
+
+
+@given(reports(), reports(), st.booleans())
+def test_a_file_that_is_rolled_back_leaves_nothing(found: Report, broken: Report, can_go_again: bool) -> None:
+    """Whatever part of a file came before its download broke off, the second try joins as if it were the first."""
+    ids, output, errors, _, _ = found
+    _, other, also, _, _ = broken
+    quiet, joining = joiner(ids, can_go_again=can_go_again), joiner(ids, can_go_again=can_go_again)
+    expected = settle(quiet, output, errors)
+    for number, file in enumerate((output, errors)):
+        for lines in (other if number else also, output, file[: len(file) // 2]):
+            joining.begin("a broken try", skips_damage=True)
+            joining.feed(b"".join(lines))
+            joining.roll_back()
+        joining.begin("the whole", skips_damage=True)
+        for line in file:
+            joining.feed(line)
+    joining.finish()
+
+    assert rows_of(joining) == expected
+    assert (joining.tally, joining.open_positions) == (quiet.tally, quiet.open_positions)
+
+
+GOOD = encode(success("a"))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "number"),
+    [
+        pytest.param([GOOD + b"<html>\n"], 2, id="no-json"),
+        pytest.param([GOOD, b"\n\r\n" + GOOD + b" \n", GOOD + b"[1]\n" + GOOD], 4, id="behind-blank-lines"),
+        pytest.param([GOOD, GOOD + b"\n" + GOOD.replace(b"hi", b"\xff")], 3, id="no-utf8"),
+        pytest.param([GOOD + GOOD[:-9]], 2, id="cut"),
+        pytest.param([GOOD.replace(b'"hi", ', b'"hi",\n')], 1, id="body-on-two-lines"),
+        pytest.param([b"[" * 5000 + b"\n"], 1, id="deep"),
+    ],
+)
+def test_a_line_that_is_no_row_is_refused_with_its_number(blocks: list[bytes], number: int) -> None:
+    """A damaged file is not joined any further, and the error tells where, without a word of what it says."""
+    joining = joiner(["a"])
+    joining.begin("file x")
+
+    with pytest.raises(DownloadError, match=f"Row {number} of file x is not a whole JSON object") as error:
+        list(map(joining.feed, blocks))
+
+    assert "html" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("last", "ends_whole"),
+    [(b"", True), (b"\n \n", True), (b"<html>\n" + GOOD, True), (GOOD[:-9], False), (b"<html>\n", False)],
+)
+def test_a_file_that_ends_in_a_damaged_line_is_known(last: bytes, ends_whole: bool) -> None:
+    """Such a file may have been cut there."""
+    joining = joiner(["a"])
+    joining.begin("file x", skips_damage=True)
+    joining.feed(GOOD)
+    joining.feed(last)
+
+    assert joining.ends_whole == ends_whole
+
+
+@pytest.mark.parametrize("custom_id", ['"', "\\", "\n", "\u2028é", "\x7f"])
+def test_an_id_is_json_in_its_row(custom_id: str) -> None:
+    """Also one that needs escapes, among others that need none."""
+    rows = settle(joiner(["plain", custom_id]), [encode(success(custom_id)), encode(success("plain"))])
+
+    assert [row["custom_id"] for row in rows] == ["plain", custom_id]

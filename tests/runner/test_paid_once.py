@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -106,15 +108,26 @@ def test_a_crash_at_any_point_costs_nothing_and_loses_nothing(
             raise
 
 
-@pytest.mark.parametrize("point", ["before POST /files", "after POST /files", "after POST /batches"])
-@pytest.mark.parametrize("nth", [1, 2, 3])
-def test_a_crash_costs_nothing_when_shards_are_uploaded_side_by_side(
+SIDE_BY_SIDE: dict[str, Any] = {"uploads_at_a_time": 3, "landings_at_a_time": 2}
+
+
+@pytest.mark.parametrize(
+    ("point", "nth"),
+    [
+        *itertools.product(["before POST /files", "after POST /files", "after POST /batches"], [1, 2, 3]),
+        *itertools.product(["before GET /files/{id}/content", "after GET /files/{id}/content"], [1, 2, 4]),
+        *itertools.product(["before write 0-00000.jsonl", "before write 0-00001.jsonl"], [1, 2]),  # shard, then rows
+    ],
+)
+def test_a_crash_costs_nothing_when_shards_travel_side_by_side(
     desk: Desk, undisturbed: Undisturbed, point: str, nth: int
 ) -> None:
-    """Uploads ahead of the paid calls change nothing: what is lost of them is found by name and deleted."""
+    """Uploads ahead of the paid calls, and rows that come beside others, change nothing: what is lost of an upload is
+    found by its name and deleted, and what was not noted as landed lands again."""
     lock, seen = threading.Lock(), Counter[str]()
 
     def probe(at: str) -> None:
+        at = re.sub("/files/[^/]+", "/files/{id}", at)
         with lock:
             seen[at] += 1
             is_due = at == point and seen[at] == nth
@@ -122,10 +135,10 @@ def test_a_crash_costs_nothing_when_shards_are_uploaded_side_by_side(
             raise WorkerCrash(at)
 
     with dying_worker(desk.output, probe), pytest.raises(WorkerCrash):
-        desk.finish(probe=probe, uploads_at_a_time=3)
+        desk.finish(probe=probe, **SIDE_BY_SIDE)
     desk.clock.advance(60)
 
-    desk.finish("2", uploads_at_a_time=3)
+    desk.finish("2", **SIDE_BY_SIDE)
 
     assert_paid_once(desk, undisturbed)
 

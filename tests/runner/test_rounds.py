@@ -159,7 +159,7 @@ def test_a_refused_batch_has_no_rows_to_fetch_whatever_files_it_names(tmp_path: 
     settings = ServiceSettings(base_url="http://service.test/v1", results_from="output")
 
     with BatchClient(settings, transport=httpx.MockTransport(refuse)) as client:
-        land(client, folder, piece, batch, can_go_again=True)
+        land(client, folder, piece, batch, can_go_again=True).note_in(piece)
 
     assert (piece.counts, piece.open) == ({"failed": 1}, 0)
 

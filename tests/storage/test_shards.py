@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,7 @@ from hypothesis import strategies as st
 
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.exceptions import JournalUnreadableError
-from airflow_batch_provider.storage import shards
-from airflow_batch_provider.storage.shards import BlockWriter, RunFolder, read_blocks
+from airflow_batch_provider.storage.shards import RunFolder
 from tests.core.support import CHAT, line
 
 
@@ -90,6 +88,25 @@ def test_custom_ids_come_in_order(folder: RunFolder) -> None:
     assert folder.custom_ids(piece(5)) == ids
 
 
+@pytest.mark.parametrize(
+    "kept",
+    [
+        pytest.param(b'["b"]\n["a","\\u2028"]\n', id="kept"),
+        pytest.param(b'["b"]\n', id="too-few"),
+        pytest.param(b'["b"]\n["a', id="cut"),
+        pytest.param(b"", id="empty"),
+        pytest.param(None, id="absent"),
+    ],
+)
+def test_custom_ids_are_kept_beside_the_shard(folder: RunFolder, kept: bytes | None) -> None:
+    """They need not be read from the shard; where they are not all there, they are."""
+    write(folder.shard(piece(3)), b"".join(map(line, ["b", "a", "\u2028"])))
+    if kept is not None:
+        write(folder.ids(piece(3)), kept)
+
+    assert folder.custom_ids(piece(3)) == ["b", "a", "\u2028"]
+
+
 @settings(derandomize=True, deadline=None, database=None, max_examples=40)
 @given(st.sets(st.integers(0, 299)), st.integers(1, 40_000))
 def test_requests_at_positions_are_those(
@@ -106,37 +123,9 @@ def test_requests_at_positions_are_those(
     assert found == [lines[position] for position in sorted(positions)]
 
 
-def test_blocks_join_to_the_file(folder: RunFolder) -> None:
-    """Lines are split at line feeds alone."""
-    content = "a\u2028b\u0085c\rd\n\ne\n".encode()
-    write(folder.path("x"), content)
-
-    found = [each for block in read_blocks(folder.path("x")) for each in block]
-
-    assert found == ["a\u2028b\u0085c\rd\n".encode(), b"\n", b"e\n"]
-
-
 def test_removing_what_is_gone_is_done(folder: RunFolder) -> None:
     """Tidying up can be broken off and repeated."""
     write(folder.path("a"), b"")
     for _ in range(2):
         folder.remove([folder.path("a"), folder.path("deep", "er", "b")])
     assert not Path(folder.path("a")).exists()
-
-
-def test_small_writes_become_large_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On object stores each write costs: nothing goes out before a block is full, and all of it in the end."""
-    monkeypatch.setattr(shards, "WRITE_BYTES", 10)
-    written: list[bytes] = []
-
-    class Stream(io.BytesIO):
-        def write(self, data: object) -> int:
-            written.append(bytes(data))  # type: ignore[call-overload]
-            return 0
-
-    writer = BlockWriter(Stream())
-    for _ in range(5):
-        writer.write(b"1234")
-    writer.flush()
-
-    assert written == [b"123412341234", b"12341234"]

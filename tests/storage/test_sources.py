@@ -50,6 +50,15 @@ def test_a_glob_is_the_files_that_match(folder: Path, pattern: str, found: list[
     assert names(str(folder / pattern)) == found
 
 
+@pytest.mark.parametrize("name", ["a[b].jsonl", "what?.jsonl", "all*.jsonl"])
+def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path: Path, name: str) -> None:
+    """The user named it, and what is there is meant; others that would match are not read."""
+    for each in (name, "ab.jsonl", "whats.jsonl", "all of them.jsonl"):
+        (tmp_path / each).write_bytes(b"{}\n")
+
+    assert names(str(tmp_path / name)) == [name]
+
+
 @pytest.mark.parametrize("source", ["missing.jsonl", "*.csv", "empty", "empty/", "nowhere/in.jsonl"])
 def test_no_input_is_an_error_that_names_the_place(tmp_path: Path, source: str) -> None:
     """Nothing to send is never a success."""

@@ -16,7 +16,7 @@ lint: $(READY)  ## ruff and mypy, strict
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-live: $(READY)  ## the slow suite: other servers, a whole Airflow, a real browser
+live: $(READY)  ## the slow suite: other servers, whole Airflows and what may happen to them, a real browser
 	$(RUN) -m pytest tests/live -o addopts="-ra --strict-markers --strict-config --import-mode=importlib"
 
 bench: $(READY)  ## measure against peers in the same run

@@ -177,12 +177,15 @@ class _Uvicorn(uvicorn.Server):
             server.close()
         for listener in sockets or []:
             listener.close()
+        # What was accepted just now becomes a connection first, and is closed like the others.
+        await asyncio.sleep(0)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         tasks = list(self.server_state.tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)
 
     def stop(self) -> None:
         """End now; usable from any thread."""

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 
-from tests.servers.process import Process, answers, free_port, running
+from tests.servers.process import Process, free_port, running
 
 BIN = Path(sys.executable).parent
 FINAL = {"success", "failed", "upstream_failed", "skipped"}
@@ -28,12 +29,10 @@ class Airflow:
     A running Airflow.
 
     :param url: Its address.
-    :param process: ``airflow standalone``.
     :param home: Its ``AIRFLOW_HOME``.
     """
 
     url: str
-    process: Process
     home: Path
 
     def call(self, method: str, path: str, body: Any = None, *, ok: tuple[int, ...] = (200, 201)) -> Any:
@@ -63,13 +62,21 @@ class Airflow:
         run = self.call("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": dict(conf)})
         return str(run["dag_run_id"])
 
+    def health(self) -> dict[str, Any]:
+        """Return what Airflow says about its parts; empty while it does not answer."""
+        try:
+            answer = httpx.get(f"{self.url}/api/v2/monitor/health", timeout=5, trust_env=False)
+        except httpx.TransportError:
+            return {}
+        return dict(answer.json()) if answer.is_success else {}
+
     def task(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
         """
         Ask about a task instance.
 
         :param dag_id: The DAG.
         :param run_id: The run.
-        :param task_id: The task.
+        :param task_id: The task; ``id/3`` is its mapped instance 3.
         """
         found: dict[str, Any] = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}")
         return found
@@ -156,27 +163,29 @@ def standalone(home: Path, dags: Path, **environment: str) -> Iterator[Airflow]:
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_logs),
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
     } | environment
-    ready = _healthy(url)
+    airflow = Airflow(url, home)
+    ready = partial(_is_healthy, airflow)
     with running([BIN / "airflow", "standalone"], ready=ready, name="airflow", env=settings) as process:
         try:
-            yield Airflow(url, process, home)
+            yield airflow
         finally:
             _stop_all(process)
 
 
-def wait_until(probe: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+def wait_until(probe: Callable[[], Any], what: str, seconds: float = 60, pause: float = 0.5) -> Any:
     """
     Ask again and again until there is an answer.
 
     :param probe: Asked; anything true is the answer.
     :param what: What is waited for, for the error text.
     :param seconds: At most this long.
+    :param pause: Seconds between questions.
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if answer := probe():
             return answer
-        time.sleep(0.5)
+        time.sleep(pause)
     raise AssertionError(f"Not within {seconds:g} s: {what}.")
 
 
@@ -190,17 +199,10 @@ def connection(url: str, **extra: Any) -> str:
     return json.dumps({"conn_type": "batch", "host": url, "password": "sk-live-key-1234", "extra": extra})
 
 
-def _healthy(url: str) -> Callable[[], bool]:
-    is_up = answers(f"{url}/api/v2/monitor/health")
-
-    def probe() -> bool:
-        if not is_up():
-            return False
-        health = httpx.get(f"{url}/api/v2/monitor/health", timeout=5, trust_env=False).json()
-        parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
-        return all((health.get(part) or {}).get("status") == "healthy" for part in parts)
-
-    return probe
+def _is_healthy(airflow: Airflow) -> bool:
+    health = airflow.health()
+    parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+    return all((health.get(part) or {}).get("status") == "healthy" for part in parts)
 
 
 def _stop_all(process: Process) -> None:

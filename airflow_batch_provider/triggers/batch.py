@@ -143,7 +143,7 @@ class BatchTrigger(BaseTrigger):
         try:
             return await BatchHook(self.conn_id).get_async_settings()
         except AirflowException as error:  # deleted, and says so in Airflow's words
-            raise ConfigurationError(f"{str(error).rstrip('.')}.") from None
+            raise ConfigurationError(f"{str(error).rstrip('.')}. Create the connection again before a retry.") from None
 
     def _take(self, news: list[News], watch: Watch) -> None:
         from airflow_batch_provider.polling import Miss

@@ -15,6 +15,7 @@ from airflow_batch_provider.core.watching import Decision, Done, GaveUp, KeepWai
 from airflow_batch_provider.exceptions import (
     ApiError,
     ApiStatusError,
+    BatchError,
     BatchTimeoutError,
     JobError,
     WaitingFailedError,
@@ -61,7 +62,7 @@ def wait_for_batches(
         sleep(max(0.0, decision.look_again_at - clock()))
 
 
-def note_miss(watch: Watch, batch_id: str, error: ApiError, now: float) -> bool:
+def note_miss(watch: Watch, batch_id: str, error: BatchError, now: float) -> bool:
     """
     Tell a watch that a batch could not be asked.
 

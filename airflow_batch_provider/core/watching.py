@@ -27,6 +27,7 @@ DEFAULT_MAX_POLL_SECONDS = 300.0
 AGE_FRACTION = 0.05
 JITTER_FRACTION = 0.1
 MAX_RETRY_AFTER_SECONDS = 3600.0
+ANSWER_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +81,15 @@ class _Trouble:
     refused_since: float | None
     reason: str
     not_before: float
+    answer_by: float
 
     def bearable_until(self, policy: WatchPolicy) -> float:
         """When it has gone on for too long; a refusal that follows an outage gets its own patience."""
-        if self.refused_since is None:
-            return self.since + policy.outage_patience
         longest = max(policy.outage_patience, policy.refusal_patience)
-        return min(self.refused_since + policy.refusal_patience, self.since + longest)
+        until = self.since + policy.outage_patience
+        if self.refused_since is not None:
+            until = min(self.refused_since + policy.refusal_patience, self.since + longest)
+        return max(until, self.answer_by)
 
 
 class Watch:
@@ -165,7 +168,9 @@ class Watch:
         if before is not None and before.refused_since is not None and not is_outage:
             refused_since = before.refused_since
         pause = min(retry_after or 0.0, MAX_RETRY_AFTER_SECONDS)
-        self._trouble[batch_id] = _Trouble(since, refused_since, reason, now + pause)
+        # Who was asked to come back in an hour must be asked once more before anybody gives up.
+        answer_by = now + pause * (1 + JITTER_FRACTION) + ANSWER_SECONDS if pause else 0.0
+        self._trouble[batch_id] = _Trouble(since, refused_since, reason, now + pause, answer_by)
         return before is None
 
     def decide(self, now: float, *, jitter: float) -> Decision:

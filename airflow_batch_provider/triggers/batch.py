@@ -147,12 +147,13 @@ class BatchTrigger(BaseTrigger):
 
     def _take(self, news: list[News], watch: Watch) -> None:
         from airflow_batch_provider.polling import Miss
+        from airflow_batch_provider.waiting import note_miss
 
         now = time.time()
         for item in news:
             if not isinstance(item, Miss):
                 watch.observe(item, now)
-            elif watch.miss(item.batch_id, str(item.error), now, is_outage=item.error.retryable):
+            elif note_miss(watch, item.batch_id, item.error, now):
                 log.warning("%s Waiting goes on.", item.error)
 
     async def _report(self, watch: Watch, reporter: ProgressReporter) -> None:

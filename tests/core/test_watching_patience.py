@@ -138,3 +138,13 @@ def test_retry_after_never_passes_the_deadline() -> None:
     watch.miss("a", "429", NOW, is_outage=True, retry_after=120)
 
     assert watch.decide(NOW, jitter=0.5) == KeepWaiting(NOW + 50)
+
+
+def test_nobody_gives_up_before_the_service_wants_to_be_asked() -> None:
+    """A Retry-After as long as the patience: the wait lasts until the question after it could be answered."""
+    watch = Watch(["a"], started_at=NOW, deadline_at=NOW + 90_000, policy=WatchPolicy())
+    watch.miss("a", "slow down", NOW, is_outage=True, retry_after=3_600)
+
+    assert watch.verdict(NOW + 3_600) is None
+    assert watch.verdict_at() > NOW + 3_960
+    assert isinstance(watch.verdict(watch.verdict_at()), GaveUp)

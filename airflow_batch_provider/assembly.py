@@ -5,10 +5,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from itertools import groupby
+from typing import IO
 
 from airflow_batch_provider.core.journal import Piece
+from airflow_batch_provider.exceptions import JournalUnreadableError
 from airflow_batch_provider.storage import paths
-from airflow_batch_provider.storage.blocks import BlockWriter, concatenate, read_blocks
+from airflow_batch_provider.storage.blocks import BlockWriter, copy_into, read_blocks
 from airflow_batch_provider.storage.shards import RunFolder
 
 _PREFIX = len(b'{"index":')
@@ -23,10 +25,15 @@ def write_results(folder: RunFolder, pieces: list[Piece], path: str) -> int:
     :param pieces: All landed pieces.
     :param path: Where to.
     :returns: How many rows.
+    :raises JournalUnreadableError: What landed is not what the journal tells of.
     """
-    with paths.WholeFile(paths.as_path(path)) as stream:
-        if not any(piece.round for piece in pieces) and len(_groups(pieces)) == 1:
-            return concatenate([paths.as_path(folder.landed(piece)) for piece in pieces], stream)
+    target = paths.as_path(path)
+    follow_one_another = not any(piece.round for piece in pieces) and len(_groups(pieces)) == 1
+    if follow_one_another and (whole := _in_one_file(folder, pieces)) and paths.link_whole(whole, target):
+        return sum(piece.requests for piece in pieces)
+    with paths.WholeFile(target) as stream:
+        if follow_one_another:
+            return sum(_copied(folder, piece, stream) for piece in pieces)
         count = 0
         writer = BlockWriter(stream)
         for rows in _merged(folder, pieces):
@@ -34,6 +41,28 @@ def write_results(folder: RunFolder, pieces: list[Piece], path: str) -> int:
             count += len(rows)
         writer.flush()
     return count
+
+
+def _in_one_file(folder: RunFolder, pieces: list[Piece]) -> str | None:
+    """Name the file that has the rows of all pieces one behind the other and nothing else; nearly always there is one."""
+    path, end = folder.landed(pieces[0]).path, 0
+    for piece in pieces:
+        part = folder.landed(piece)
+        if part.path != path or part.offset != end:
+            return None
+        end += part.bytes
+    return path if paths.file_size(paths.as_path(path)) == end else None
+
+
+def _copied(folder: RunFolder, piece: Piece, target: IO[bytes]) -> int:
+    part = folder.landed(piece)
+    if (size := copy_into(part, target)) != part.bytes:
+        raise JournalUnreadableError(
+            f"{part.path} ends {part.bytes - size:,} bytes too early: something has shortened it since the rows of shard "
+            f"{piece.name} landed. The results are not written, and nothing was deleted at the service. Put the file back "
+            "and clear the task."
+        )
+    return piece.requests
 
 
 def open_requests(folder: RunFolder, pieces: list[Piece]) -> Iterator[tuple[int, bytes]]:
@@ -48,7 +77,7 @@ def open_requests(folder: RunFolder, pieces: list[Piece]) -> Iterator[tuple[int,
     def of_group(group: list[Piece]) -> Iterator[tuple[int, bytes]]:
         for piece in group:
             if piece.open:
-                positions = folder.load_positions(folder.landed(piece))
+                positions = folder.load_positions(folder.opened(piece))
                 indices = folder.indices(piece)
                 for position, line in zip(positions, folder.requests_at(piece, positions), strict=True):
                     yield indices[position], line

@@ -10,82 +10,62 @@ from functools import partial
 
 from airflow_batch_provider.client.results import ResultFile
 from airflow_batch_provider.client.sender import OpenTarget, Writable
-from airflow_batch_provider.core.joining import RowJoiner
-from airflow_batch_provider.core.rows import WholeLines
 from airflow_batch_provider.exceptions import DownloadError
-from airflow_batch_provider.storage.ordering import OrderedRows
+from airflow_batch_provider.joining import Joining
 
 log = logging.getLogger(__name__)
 
-# What goes through the joiner at once: with its copies it fits in a core's own cache.
-BLOCK_BYTES = 1 << 16
 
-
-def receive(file: ResultFile, joiner: RowJoiner, rows: OrderedRows) -> None:
+def receive(file: ResultFile, joining: Joining) -> None:
     """
     Join a file while it is downloaded; a try that breaks off leaves nothing behind.
 
     A file with spoilt lines counts when no download will bring a better one.
 
     :param file: The file.
-    :param joiner: Takes its lines.
-    :param rows: Holds the rows of the joiner.
+    :param joining: Takes its content.
     :raises DownloadError: The file arrived short or altered.
     """
     size = file.ask_size()
+    target = _Target(file.subject, joining)
     try:
-        file.download(partial(_joined, file, joiner, rows), size)
+        file.download(target.opened, size)
     except DownloadError as error:
+        lenient = partial(target.opened, skips_damage=True)
         if size is not None:
-            file.download(partial(_joined, file, joiner, rows, skips_damage=True), size)
+            file.download(lenient, size)
             log.warning("%s But it has the size the service says, so the rest of its rows counts.", error)
-        elif not file.is_sized and _comes_the_same_again(file, joiner, rows):
+        elif not file.is_sized and _comes_the_same_again(file, lenient) and target.ends_whole:
             log.warning("%s But it came the same again and again, so the rest of its rows counts.", error)
         else:
             raise
 
 
-def _comes_the_same_again(file: ResultFile, joiner: RowJoiner, rows: OrderedRows) -> bool:
-    """Join it as it is; say whether two downloads agreed in every byte, and its end was not cut off."""
+def _comes_the_same_again(file: ResultFile, lenient: OpenTarget) -> bool:
+    """Join it as it is; say whether two downloads agreed in every byte."""
     first, second = _Digest(), _Digest()
     file.download(first.taken, None)
-    file.download(partial(second.taken, partial(_joined, file, joiner, rows, skips_damage=True)), None)
-    return joiner.ends_whole and first.value == second.value
+    file.download(partial(second.taken, lenient), None)
+    return first.value == second.value
 
 
-@contextmanager
-def _joined(
-    file: ResultFile, joiner: RowJoiner, rows: OrderedRows, *, skips_damage: bool = False
-) -> Iterator[Writable]:
-    joiner.begin(file.subject, skips_damage=skips_damage)
-    target = _JoinedTarget(file.subject, joiner, rows)
-    try:
-        yield target
-        target.finish()
-    except BaseException:
-        joiner.roll_back()
-        raise
+class _Target:
+    """A target whose content is joined as it arrives; nothing of it is written yet."""
 
+    def __init__(self, subject: str, joining: Joining) -> None:
+        self.ends_whole = True
+        self._subject = subject
+        self._joining = joining
 
-class _JoinedTarget:
-    """A target whose lines are joined as they arrive; nothing of them is written yet."""
-
-    def __init__(self, subject: str, joiner: RowJoiner, rows: OrderedRows) -> None:
-        self._lines = WholeLines(subject)
-        self._joiner = joiner
-        self._rows = rows
-
-    def write(self, data: bytes, /) -> int:
-        for start in range(0, len(data), BLOCK_BYTES):
-            if lines := self._lines.feed(data[start : start + BLOCK_BYTES]):
-                self._joiner.feed(lines)
-                self._rows.grow(len(lines))
-        return len(data)
-
-    def finish(self) -> None:
-        """Join the last line."""
-        if line := self._lines.finish():
-            self._joiner.feed(line)
+    @contextmanager
+    def opened(self, *, skips_damage: bool = False) -> Iterator[Writable]:
+        self._joining.begin(self._subject, skips_damage=skips_damage)
+        try:
+            yield self._joining
+            self.ends_whole = self._joining.end()
+        except BaseException:
+            self._joining.roll_back()
+            raise
 
 
 class _Digest:

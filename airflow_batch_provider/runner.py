@@ -26,9 +26,11 @@ from airflow_batch_provider.core.options import RunOptions
 from airflow_batch_provider.core.summary import round_line
 from airflow_batch_provider.exceptions import ApiStatusError, BatchError, RateLimitError
 from airflow_batch_provider.finishing import delete_remote, finish, remove_run_files
+from airflow_batch_provider.joining.joiners import Joiners
 from airflow_batch_provider.keeping import JournalKeeper
 from airflow_batch_provider.landing import Landings
 from airflow_batch_provider.sending import Uploads, create_once, upload_shard
+from airflow_batch_provider.storage.landed import Slot, landed_files
 from airflow_batch_provider.storage.shards import RunFolder
 
 log = logging.getLogger(__name__)
@@ -189,7 +191,11 @@ class BatchRun:
 
     def _collect(self, journal: Journal, pieces: list[Piece]) -> None:
         """Look at the batches of pieces; land those that have ended."""
-        with Landings(self._land, partial(self._note_landed, journal), self._options.landings_at_a_time) as landings:
+        count, note = self._options.landings_at_a_time, partial(self._note_landed, journal)
+        with (
+            Joiners(count) as joiners,
+            Landings(partial(self._land, joiners), note, landed_files(self.folder), count) as landings,
+        ):
             for piece in pieces:
                 batch = self._client.get_batch(str(piece.batch_id))
                 if not batch.status.has_ended and not self._has_given_up(journal, piece, batch):
@@ -199,9 +205,9 @@ class BatchRun:
                     continue
                 landings.start(piece, batch)
 
-    def _land(self, piece: Piece, batch: Batch) -> landing.Landed:
-        can_go_again = piece.round + 1 < self._options.max_rounds
-        return landing.land(self._client, self.folder, piece, batch, can_go_again=can_go_again)
+    def _land(self, joiners: Joiners, piece: Piece, batch: Batch, slot: Slot) -> landing.Landed:
+        again = piece.round + 1 < self._options.max_rounds
+        return landing.land(self._client, self.folder, piece, batch, slot, joiners=joiners, can_go_again=again)
 
     def _note_landed(self, journal: Journal, piece: Piece, batch: Batch, landed: landing.Landed) -> None:
         landed.note_in(piece)

@@ -10,6 +10,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from airflow_batch_provider.joining.helper import Helper
+
 STATUS = Path("/proc/self/status")
 LOOK_SECONDS = 0.2
 
@@ -26,20 +28,34 @@ def idle_bytes() -> int | None:
     return memory("VmRSS")
 
 
-def memory(name: str) -> int | None:
+def memory(name: str, status: Path = STATUS) -> int | None:
     try:
-        line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
+        line = next(line for line in status.read_text().splitlines() if line.startswith(f"{name}:"))
     except OSError:
         return None
     return int(line.split()[1]) * 1024
 
 
 class Steps:
-    """Seconds and highest memory of each step of a run. Steps do not overlap."""
+    """
+    Seconds and highest memory of each step of a run, helpers included. Steps do not overlap.
+
+    The peaks of helpers are added up as if all had been at the same moment. Pages of programs and libraries, which they
+    share with the task's process, count once.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
         self.peaks: dict[str, int] = defaultdict(int)
+        self._of_helpers = 0
+        close = Helper.close
+
+        def closed(helper: Helper) -> None:
+            status = Path(f"/proc/{helper.pid}/status")
+            self._of_helpers += (memory("VmHWM", status) or 0) - (memory("RssFile", status) or 0)
+            close(helper)
+
+        Helper.close = closed  # type: ignore[assignment]
 
     def watched(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         """
@@ -57,7 +73,8 @@ class Steps:
                 return work(*args, **kwargs)
             finally:
                 self.seconds[name] += time.perf_counter() - began
-                self.peaks[name] = max(self.peaks[name], memory("VmHWM") or 0)
+                self.peaks[name] = max(self.peaks[name], (memory("VmHWM") or 0) + self._of_helpers)
+                self._of_helpers = 0
 
         return wrapper
 

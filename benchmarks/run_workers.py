@@ -23,9 +23,11 @@ from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.core.limits import BatchLimits
 from airflow_batch_provider.core.status import BatchStatus
+from airflow_batch_provider.joining.joiners import Joiners
 from airflow_batch_provider.landing import Landed, Landings, land
 from airflow_batch_provider.operators.inference import LANDINGS_AT_A_TIME
 from airflow_batch_provider.planning import plan_input
+from airflow_batch_provider.storage.landed import landed_files
 from airflow_batch_provider.storage.shards import RunFolder
 from airflow_batch_provider.storage.sources import find_files
 from benchmarks.run_sampling import drive, idle_bytes
@@ -104,12 +106,15 @@ def land_all(source: str, results: str, folder: str, repetitions: int) -> dict[s
     def note(piece: Piece, batch: Batch, landed: Landed) -> None:  # noqa: ARG001 - as the run's
         if landed.tally.counts != {"succeeded": piece.requests}:
             raise RuntimeError(f"Landed {landed.tally.counts}.")
+        landed.note_in(piece)
 
     def ours() -> None:
-        with Landings(partial(land, client, run_folder, can_go_again=True), note, LANDINGS_AT_A_TIME) as landings:
-            for piece, name in zip(pieces, names, strict=True):
-                batch = Batch(id=f"batch-{piece.number}", status=BatchStatus.COMPLETED, output_file_id=str(name))
-                landings.start(piece, batch)
+        with Joiners(LANDINGS_AT_A_TIME) as joiners:
+            bring = partial(land, client, run_folder, joiners=joiners, can_go_again=True)
+            with Landings(bring, note, landed_files(run_folder), LANDINGS_AT_A_TIME) as landings:
+                for piece, name in zip(pieces, names, strict=True):
+                    batch = Batch(id=f"batch-{piece.number}", status=BatchStatus.COMPLETED, output_file_id=str(name))
+                    landings.start(piece, batch)
         began = time.perf_counter()
         if write_results(run_folder, pieces, str(output)) != sum(piece.requests for piece in pieces):
             raise RuntimeError("Rows are missing.")

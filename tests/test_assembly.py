@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_batch_provider.assembly import open_requests, write_failures, write_results
+from airflow_batch_provider.core.joining_job import ids_from_lines
+from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.core.limits import BatchLimits
-from airflow_batch_provider.core.outcomes import Answer, Outcome, encode_row, missing_answer
+from airflow_batch_provider.core.outcomes import Answer, Outcome, missing_answer
+from airflow_batch_provider.exceptions import JournalUnreadableError
 from airflow_batch_provider.planning import plan_input, plan_round
 from airflow_batch_provider.storage import paths, sources
 from airflow_batch_provider.storage.shards import RunFolder
-from tests.core.support import CHAT, line
+from tests.core.support import CHAT, line, row
 
 EMBEDDINGS = "/v1/embeddings"
 SUCCESS = Answer(None, Outcome.SUCCEEDED, False, b'{"ok":1}', b"null", 1, 1, "m", "")
@@ -30,27 +35,34 @@ class Run:
         self.folder = RunFolder(str(root / "out"))
         (root / "in.jsonl").write_bytes(b"".join(lines))
         self.limits = limits
+        self.to_a_file = 2
         self.pieces = plan_input(sources.find_files(str(root / "in.jsonl")), self.folder, limits, None)
 
     def land(self, number: int, fates: list[str], *, is_last: bool) -> None:
-        """Land the pieces of a round; ``fates`` are by position in the input."""
-        for piece in (each for each in self.pieces if each.round == number):
+        """Land the pieces of a round, one or two to a file; ``fates`` are by position in the input."""
+        for count, piece in enumerate(each for each in self.pieces if each.round == number):
             opened: list[int] = []
             rows = b""
             for position, index in enumerate(self.folder.indices(piece)):
-                custom_id = self.folder.custom_ids(piece)[position]
+                custom_id = ids_from_lines(self.folder.id_lines(piece))[position]
                 answer = {"s": SUCCESS, "r": REFUSED, "o": missing_answer(custom_id)}[fates[index]]
                 is_open = fates[index] == "o" and not is_last
                 if is_open:
                     opened.append(position)
                 else:
                     piece.counts[answer.outcome.value] = piece.counts.get(answer.outcome.value, 0) + 1
-                rows += encode_row(index, json.dumps(custom_id).encode(), answer, number, b'"batch"')
+                rows += row(index, custom_id, answer, number)
             piece.open = len(opened)
-            path = self.folder.landed(piece)
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).write_bytes(rows)
-            self.folder.save_positions(path, opened)
+            self.write(piece, f"{number}-{count // self.to_a_file}.jsonl", rows)
+            if opened:
+                self.folder.save_positions(self.folder.opened(piece), opened)
+
+    def write(self, piece: Piece, name: str, rows: bytes) -> None:
+        """Write a piece's rows behind what a file has."""
+        path = Path(self.folder.landed_file(name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            piece.landed_file, piece.landed_offset, piece.landed_bytes = name, file.tell(), file.write(rows)
 
     def again(self, number: int) -> list[tuple[int, bytes]]:
         last = [piece for piece in self.pieces if piece.round == number - 1]
@@ -114,7 +126,7 @@ def test_failures_are_an_input_again(tmp_path: Path) -> None:
 
     again = Run(tmp_path / "again", failures, BatchLimits())
 
-    assert again.folder.custom_ids(again.pieces[0]) == ["request-00000000", "request-00000002"]
+    assert ids_from_lines(again.folder.id_lines(again.pieces[0])) == ["request-00000000", "request-00000002"]
 
 
 @pytest.mark.parametrize(
@@ -143,10 +155,72 @@ def test_what_a_service_says_does_not_make_a_failure_a_success(tmp_path: Path) -
     run.land(0, ["r"], is_last=True)
     piece = run.pieces[0]
     said = REFUSED._replace(response=b'{"outcome":"succeeded","x":1,"outcome":"succeeded"}')
-    Path(run.folder.landed(piece)).write_bytes(encode_row(0, b'"a"', said, 0, b'"b"'))
+    run.write(piece, "another.jsonl", row(0, "a", said))
     _, failures = run.finish()
 
     assert failures == [line("a")]
+
+
+def no_links(*_: object) -> None:
+    raise OSError(errno.EPERM, "not here")
+
+
+def pairs_of(root: Path, count: int, *, to_a_file: int) -> Run:
+    """Land shards of two rows each."""
+    run = Run(root, [line(f"row-{n}") for n in range(count)], BatchLimits(2))
+    run.to_a_file = to_a_file
+    run.land(0, ["s"] * count, is_last=True)
+    return run
+
+
+@pytest.mark.parametrize("to_a_file", [1, 2, 3])
+def test_rows_in_several_files_become_one(tmp_path: Path, to_a_file: int) -> None:
+    """However pieces came to lie, the results are all of them in order."""
+    run = pairs_of(tmp_path, 6, to_a_file=to_a_file)
+    rows, _ = run.finish()
+
+    assert [row["index"] for row in rows] == list(range(6))
+    copied = Path(run.folder.path("results.jsonl")).stat().st_nlink == 1
+    assert copied == (to_a_file < 3)
+
+
+@pytest.mark.parametrize("spoil", ["swapped", "garbage-behind", "no-links"])
+def test_a_file_that_is_not_the_results_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str) -> None:
+    """Pieces that landed in another order, what a failed try left behind them, or a disk without links."""
+    run = pairs_of(tmp_path, 4, to_a_file=2)
+    first, second = run.pieces
+    if spoil == "swapped":
+        half = Path(run.folder.landed(first).path).read_bytes()
+        for piece in (second, first):
+            run.write(piece, "swapped.jsonl", half[piece.landed_offset :][: piece.landed_bytes])
+    elif spoil == "garbage-behind":
+        with Path(run.folder.landed(first).path).open("ab") as file:
+            file.write(b'{"index":3,"custom')
+    else:
+        monkeypatch.setattr("os.link", no_links)
+    rows, _ = run.finish()
+
+    assert [row["index"] for row in rows] == [0, 1, 2, 3]
+    assert Path(run.folder.path("results.jsonl")).stat().st_nlink == 1
+
+
+def test_linked_results_are_written_again_without_a_trace(tmp_path: Path) -> None:
+    """A try that died behind the link does it again: the same file, and nothing beside it."""
+    run = pairs_of(tmp_path, 4, to_a_file=2)
+    once = run.finish()
+
+    assert run.finish() == once
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["_run", "failures.jsonl", "results.jsonl"]
+
+
+def test_rows_that_were_cut_off_since_they_landed_are_noticed(tmp_path: Path) -> None:
+    """A shorter file is never shorter results, and the remedy is told."""
+    run = pairs_of(tmp_path, 4, to_a_file=2)
+    os.truncate(run.folder.landed(run.pieces[1]).path, run.pieces[1].landed_offset + 10)
+
+    with pytest.raises(JournalUnreadableError, match="too early.*shard 0-00001.*Put the file back"):
+        run.finish()
+    assert not Path(run.folder.path("results.jsonl")).exists()
 
 
 def test_a_run_that_failed_to_write_leaves_the_earlier_results(tmp_path: Path) -> None:
@@ -155,7 +229,7 @@ def test_a_run_that_failed_to_write_leaves_the_earlier_results(tmp_path: Path) -
     run.land(0, ["s", "s"], is_last=True)
     target = Path(run.folder.path("results.jsonl"))
     target.write_bytes(b"old")
-    Path(run.folder.landed(run.pieces[1])).unlink()
+    Path(run.folder.landed(run.pieces[1]).path).unlink()
     with pytest.raises(Exception, match="There is no file"):
         write_results(run.folder, run.pieces, str(target))
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +16,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_batch_provider import landing
+import airflow_batch_provider.joining.joiners
 from airflow_batch_provider.client import BatchClient, ServiceSettings
 from airflow_batch_provider.core.batches import Batch, BatchProblem
-from airflow_batch_provider.core.joining import Tally
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.core.status import BatchStatus
+from airflow_batch_provider.core.tally import Tally
 from airflow_batch_provider.exceptions import DownloadError
+from airflow_batch_provider.joining import here
+from airflow_batch_provider.joining.helper import Helper
+from airflow_batch_provider.joining.joiners import Joiners
 from airflow_batch_provider.landing import Landed, Landings, land
+from airflow_batch_provider.storage.blocks import read_blocks
+from airflow_batch_provider.storage.landed import LandedFiles, Slot, landed_files
 from airflow_batch_provider.storage.shards import RunFolder
 from tests.core.support import CHAT, line
 from tests.core.test_joining import Report, encode, failure, reports, success
@@ -50,10 +58,11 @@ class Files:
 
 
 class Desk:
-    """A run's folder with one piece that was sent."""
+    """A run's folder with one piece that was sent, and who joins what comes back."""
 
-    def __init__(self, root: Path, ids: list[str], *, first_index: int | None = 0) -> None:
+    def __init__(self, root: Path, ids: list[str], joiners: Joiners, *, first_index: int | None = 0) -> None:
         self.folder = RunFolder(str(root))
+        self.joiners = joiners
         self.piece = Piece(0, 0, 0, CHAT, len(ids), 0, first_index)
         path = Path(self.folder.shard(self.piece))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,23 +70,43 @@ class Desk:
 
     def land(self, files: Files, batch: Batch, *, can_go_again: bool = False) -> list[dict[str, Any]]:
         with files.client() as client:
-            land(client, self.folder, self.piece, batch, can_go_again=can_go_again).note_in(self.piece)
+            self.land_from(client, batch, can_go_again=can_go_again)
         return self.rows()
 
+    def land_from(self, client: BatchClient, batch: Batch, *, can_go_again: bool = True) -> Landed:
+        files = landed_files(self.folder)
+        slot = files.slot(self.piece)
+        try:
+            landed = land(client, self.folder, self.piece, batch, slot, joiners=self.joiners, can_go_again=can_go_again)
+        finally:
+            slot.close()
+            files.close()
+        landed.note_in(self.piece)
+        return landed
+
     def rows(self) -> list[dict[str, Any]]:
-        content = Path(self.folder.landed(self.piece)).read_bytes()
-        return [json.loads(row, parse_constant=pytest.fail) for row in content.splitlines(keepends=True)]
+        lines = [line for block in read_blocks(self.folder.landed(self.piece)) for line in block]
+        return [json.loads(row, parse_constant=pytest.fail) for row in lines]
 
     def open(self) -> list[int]:
-        return list(self.folder.load_positions(self.folder.landed(self.piece)))
+        return list(self.folder.load_positions(self.folder.opened(self.piece))) if self.piece.open else []
 
     def written(self) -> list[str]:
         return sorted(path.name for path in Path(self.folder.output).rglob("*") if path.is_file())
 
 
+@pytest.fixture(params=["here", "helper"])
+def joiners(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Joiners]:
+    """Give those who join: all that is true of landing is true of both."""
+    monkeypatch.setattr(airflow_batch_provider.joining.joiners, "_cores", lambda: 2)
+    monkeypatch.setattr(airflow_batch_provider.joining.joiners, "MIN_HELPED_REQUESTS", 1)
+    with Joiners(1 if request.param == "here" else 2) as started:
+        yield started
+
+
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path, ["a", "b", "c"])
+def desk(tmp_path: Path, joiners: Joiners) -> Desk:
+    return Desk(tmp_path, ["a", "b", "c"], joiners)
 
 
 def with_files(**changes: Any) -> Batch:
@@ -110,7 +139,7 @@ def test_whatever_comes_back_every_request_has_one_row(
     contents = {"out": b"".join(output), "err": b"".join(errors).rstrip(b"\r\n")}
     ids_of_files = {"output_file_id": "out" if has in ("both", "output") else None,
                     "error_file_id": "err" if has in ("both", "errors") else None}  # fmt: skip
-    desk = Desk(tmp_path_factory.mktemp("run"), ids, first_index=5 if is_consecutive else None)
+    desk = Desk(tmp_path_factory.mktemp("run"), ids, Joiners(1), first_index=5 if is_consecutive else None)
     indices = list(range(5, 5 + len(ids))) if is_consecutive else [7 * n + 3 for n in range(len(ids))]
     if not is_consecutive:
         desk.folder.save_positions(desk.folder.shard(desk.piece), indices)
@@ -247,7 +276,7 @@ def test_a_line_the_output_route_always_spoils_costs_only_its_row(desk: Desk) ->
     """No size tells what the service wrote; a file that comes the same in every try will not come better."""
     client, served = routed(SPOILT)
     with client:
-        land(client, desk.folder, desk.piece, COMPLETED, can_go_again=True).note_in(desk.piece)
+        desk.land_from(client, COMPLETED)
 
     assert [row["outcome"] for row in desk.rows()] == ["succeeded", "missing", "succeeded"]
     assert (desk.piece.counts, desk.open()) == ({"succeeded": 2}, [1])
@@ -265,7 +294,7 @@ def test_a_file_of_the_output_route_that_may_come_better_is_refused(desk: Desk, 
     """Damage that changes, or a last line that may have been cut off, says nothing about what the service has."""
     client, _ = routed(*bodies)
     with client, pytest.raises(DownloadError):
-        land(client, desk.folder, desk.piece, COMPLETED, can_go_again=True)
+        desk.land_from(client, COMPLETED)
 
     assert desk.written() == ["0-00000.jsonl"]
 
@@ -274,7 +303,7 @@ def test_a_download_that_breaks_off_leaves_nothing_behind(desk: Desk) -> None:
     """Rows of a broken try are forgotten: what counts is the try that came whole."""
     client, served = routed(WHOLE.replace(b'"hi"', b'"old"')[:-30], WHOLE)
     with client:
-        landed = land(client, desk.folder, desk.piece, COMPLETED, can_go_again=True)
+        landed = desk.land_from(client, COMPLETED)
 
     assert [row["response"]["text"] for row in desk.rows()] == ["hi"] * 3
     assert (landed.tally.counts, landed.tally.input_tokens, landed.tally.duplicates) == ({"succeeded": 3}, 9, 0)
@@ -285,47 +314,105 @@ def test_rows_that_do_not_fit_in_memory_land_the_same(desk: Desk, monkeypatch: p
     """Order and content do not depend on what is held."""
     files = Files(out=encode(success("c")) + encode(success("a")), err=encode(failure("b")))
     expected = desk.land(files, with_files())
-    monkeypatch.setattr(landing, "MAX_HELD_BYTES", 1)
+    monkeypatch.setattr(here, "MAX_HELD_BYTES", 1)
 
     assert desk.land(files, with_files()) == expected
     assert [row["custom_id"] for row in expected] == ["a", "b", "c"]
 
 
-def test_pieces_land_side_by_side_and_are_noted_one_at_a_time() -> None:
+@pytest.mark.parametrize("when", ["joining", "writing"])
+def test_a_lost_helper_costs_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when: str
+) -> None:
+    """Killed in the middle of a file, or when it was to write: the piece is joined in the task, and the log says so."""
+    monkeypatch.setattr(airflow_batch_provider.joining.joiners, "_cores", lambda: 2)
+    monkeypatch.setattr(airflow_batch_provider.joining.joiners, "MIN_HELPED_REQUESTS", 1)
+
+    def kill_before(method: Any) -> Any:
+        def killed(helper: Helper, *args: Any, **options: Any) -> Any:
+            os.kill(helper.pid, signal.SIGKILL)
+            return method(helper, *args, **options)
+
+        return killed
+
+    name = "end" if when == "joining" else "finish"
+    monkeypatch.setattr(Helper, name, kill_before(getattr(Helper, name)))
+    files = Files(out=encode(success("c")) + encode(success("a")), err=encode(failure("b")))
+    with Joiners(2) as two:
+        rows = Desk(tmp_path, ["a", "b", "c"], two).land(files, with_files())
+
+    assert [row["outcome"] for row in rows] == ["succeeded", "failed", "succeeded"]
+    assert (
+        "A helper process for joining rows is lost (exit code -9). Shard 0-00000 is joined in the task" in caplog.text
+    )
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> LandedFiles:
+    """Give places for rows that nobody writes."""
+    return landed_files(RunFolder(str(tmp_path)))
+
+
+def test_pieces_land_side_by_side_and_are_noted_one_at_a_time(files: LandedFiles) -> None:
     """Two meet each other under way; each is noted with what is its own, in the thread that began it."""
     together = threading.Barrier(2, timeout=20)
     here, noted = threading.get_ident(), []
 
-    def bring(piece: Piece, batch: Batch) -> Landed:
+    def bring(piece: Piece, batch: Batch, slot: Slot) -> Landed:
         together.wait()
-        return Landed(Tally(open=piece.number), BatchStatus.COMPLETED)
+        return Landed(Tally(open=piece.number), BatchStatus.COMPLETED, slot)
 
     def note(piece: Piece, batch: Batch, landed: Landed) -> None:
         noted.append((piece.number, batch.id, landed.tally.open, threading.get_ident()))
 
-    with Landings(bring, note, 2) as landings:
+    with Landings(bring, note, files, 2) as landings:
         for number in range(4):
             landings.start(numbered(number), Batch(f"batch_{number}", BatchStatus.COMPLETED))
 
     assert sorted(noted) == [(number, f"batch_{number}", number, here) for number in range(4)]
 
 
+@pytest.mark.parametrize("at_a_time", [1, 2])
+def test_nothing_is_noted_before_it_is_synced(files: LandedFiles, at_a_time: int) -> None:
+    """The journal says "landed" of rows that outlive the machine."""
+    steps: list[str] = []
+
+    class Watched:
+        def slot(self, piece: Piece) -> Slot:
+            return files.slot(piece)
+
+        def sync(self) -> None:
+            steps.append("synced")
+
+        def close(self) -> None:
+            steps.append("closed")
+
+    def bring(piece: Piece, batch: Batch, slot: Slot) -> Landed:
+        return Landed(Tally(), BatchStatus.COMPLETED, slot)
+
+    with Landings(bring, lambda piece, batch, landed: steps.append("noted"), Watched(), at_a_time) as landings:
+        landings.start(numbered(0), COMPLETED)
+        landings.start(numbered(1), COMPLETED)
+
+    assert steps == ["synced", "noted", "synced", "noted", "closed"]
+
+
 @pytest.mark.parametrize("fails", [pytest.param("landing", id="another"), pytest.param("caller", id="the-caller")])
-def test_a_failure_loses_nothing_that_is_under_way(fails: str) -> None:
+def test_a_failure_loses_nothing_that_is_under_way(files: LandedFiles, fails: str) -> None:
     """What lands when another fails, or the caller does, is noted all the same, and the error is told."""
     both_begun, has_failed = threading.Barrier(3, timeout=20), threading.Event()
     noted: list[int] = []
 
-    def bring(piece: Piece, batch: Batch) -> Landed:
+    def bring(piece: Piece, batch: Batch, slot: Slot) -> Landed:
         both_begun.wait()
         if piece.number == 0 and fails == "landing":
             has_failed.set()
             raise DownloadError("cut")
         assert has_failed.wait(20)
-        return Landed(Tally(), BatchStatus.COMPLETED)
+        return Landed(Tally(), BatchStatus.COMPLETED, slot)
 
     def work() -> None:
-        with Landings(bring, lambda piece, batch, landed: noted.append(piece.number), 2) as landings:
+        with Landings(bring, lambda piece, batch, landed: noted.append(piece.number), files, 2) as landings:
             landings.start(numbered(0), COMPLETED)
             landings.start(numbered(1), COMPLETED)
             both_begun.wait()

@@ -19,7 +19,7 @@ BASE = {"exceptions", "core"}
 STEPS = {"intake", "submission", "waiting", "collection", "receiving"}
 RUN_PARTS = {"planning", "landing", "assembly"}
 RUN_STAGES = {"keeping", "sending", "finishing"}
-BELOW_HOOKS = BASE | {"client", "storage", "polling", "runner"} | STEPS | RUN_PARTS | RUN_STAGES
+BELOW_HOOKS = BASE | {"client", "storage", "joining", "polling", "runner"} | STEPS | RUN_PARTS | RUN_STAGES
 BELOW_OPERATORS = BELOW_HOOKS | {"hooks", "triggers"}
 ALLOWED: dict[str, set[str]] = {
     "": {"provider_info"},
@@ -27,8 +27,9 @@ ALLOWED: dict[str, set[str]] = {
     "core": {"exceptions"},
     "client": BASE,
     "storage": BASE,
-    **{step: BASE | {"client", "storage"} for step in STEPS},
-    **{part: BASE | {"client", "storage"} | STEPS for part in RUN_PARTS},
+    "joining": BASE | {"storage"},
+    **{step: BASE | {"client", "storage", "joining"} for step in STEPS},
+    **{part: BASE | {"client", "storage", "joining"} | STEPS for part in RUN_PARTS},
     **{stage: BASE | {"client", "storage"} | STEPS | RUN_PARTS for stage in RUN_STAGES},
     "polling": BASE | {"client"},
     "runner": BELOW_HOOKS - {"polling"},
@@ -42,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "plugin": BELOW_OPERATORS | {"operators", "sensors", "links"},
     "sandbox": set(),
 }
-WITHOUT_AIRFLOW = BASE | {"client", "polling", "provider_info", "runner"} | STEPS
+WITHOUT_AIRFLOW = BASE | {"client", "joining", "polling", "provider_info", "runner"} | STEPS
 NETWORK = {"httpx", "httpcore", "requests", "aiohttp", "urllib3", "openai"}
 IMPURE = NETWORK | {
     "airflow",
@@ -178,3 +179,10 @@ def test_core_and_client_load_without_airflow() -> None:
     loaded = loaded_by(f"{PACKAGE}.client.probe, {PACKAGE}.submission, {PACKAGE}.waiting")
 
     assert "airflow" not in roots_in(loaded)
+
+
+def test_a_helper_loads_what_it_needs_to_join() -> None:
+    """It is started for every run: no Airflow, no network, nothing heavy."""
+    loaded = roots_in(loaded_by(f"{PACKAGE}.joining.worker"))
+
+    assert loaded & (NETWORK | {"airflow", "pendulum", "fsspec", "pydantic"}) == set()

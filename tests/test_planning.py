@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_batch_provider.core.joining_job import ids_from_lines
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.core.limits import BatchLimits
 from airflow_batch_provider.exceptions import InputError
@@ -47,7 +48,7 @@ class Desk:
         return str(refused.value)
 
     def shards(self, pieces: Sequence[Piece]) -> list[list[str]]:
-        return [self.folder.custom_ids(piece) for piece in pieces]
+        return [ids_from_lines(self.folder.id_lines(piece)) for piece in pieces]
 
     def content(self, piece: Piece) -> bytes:
         return Path(self.folder.shard(piece)).read_bytes()

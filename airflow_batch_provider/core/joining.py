@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import repeat
+from typing import cast
 
 import msgspec
 
 from airflow_batch_provider.core import outcomes
-from airflow_batch_provider.core.outcomes import Answer, Outcome, encode_row, read_answer
+from airflow_batch_provider.core.outcomes import Answer, Outcome, encode_tail, read_answer
 from airflow_batch_provider.core.rows import check_row, damaged, is_row
+from airflow_batch_provider.core.tally import Tally
 
 _encode = msgspec.json.encode
+_SUCCEEDED = b',"outcome":"succeeded","response":'
 
 
-@dataclass
-class Tally:
-    """
-    What one batch's result files held.
+@dataclass(slots=True)
+class _Arrivals:
+    """Plain successes that wait to be put in their places: for each its id, tail and tokens."""
 
-    :param counts: Requests by outcome, those that go again left out; with ``open`` they add up to all requests.
-    :param reasons: Why requests failed, and how often.
-    :param final_reasons: The same without those that go again.
-    :param open: Requests that go again in the next round.
-    :param duplicates: Further lines for a request that had its answer.
-    :param strangers: Lines for nobody.
-    """
-
-    counts: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-    final_reasons: Counter[str] = field(default_factory=Counter)
-    open: int = 0
-    duplicates: int = 0
-    strangers: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
+    custom_ids: list[str] = field(default_factory=list)
+    tails: list[bytes] = field(default_factory=list)
+    spent: list[int] = field(default_factory=list)
+    made: list[int] = field(default_factory=list)
 
 
 class RowJoiner:
@@ -44,6 +35,7 @@ class RowJoiner:
     Joins result lines to the requests of one shard.
 
     Per file :meth:`begin`, :meth:`feed` as it arrives, :meth:`roll_back` when it breaks off; :meth:`finish` at the end.
+    A row is its head, which says whose it is, and its tail, which says what came back.
 
     :param custom_ids: The shard's requests, in order.
     :param indices: Position of each in the input.
@@ -65,22 +57,27 @@ class RowJoiner:
     ) -> None:
         self.tally = Tally()
         self.open_positions: list[int] = []
-        # By position: the row, None while no success is known, or the number by which the caller keeps it elsewhere.
-        self.rows: list[bytes | int | None] = [None] * len(custom_ids)
+        # By position: the tail, None while no success is known, or the number by which the caller keeps it elsewhere.
+        self.tails: list[bytes | int | None] = [None] * len(custom_ids)
         self._ids = custom_ids
         self._indices = indices
         self._batch_id = _encode(batch_id)
         self._round = round_number
         self._unreported = unreported
         self._can_go_again = can_go_again
-        self._position = {custom_id: position for position, custom_id in enumerate(custom_ids)}
         # Whether an id needs no escapes in JSON, nearly always so, is asked once for all of them.
         self._are_ids_plain = b"\\" not in _encode(custom_ids)
         self._models: dict[str | None, str] = {}
+        self._arrivals = _Arrivals()
         # What a failed request would be counted as, until a success overrules it.
         self._failed: dict[int, Answer] = {}
         self._succeeded = 0
         self.begin("the file")
+
+    @cached_property
+    def _position(self) -> dict[str, int]:
+        # Made when it is needed: a look into what has just been made, and is in the core's cache, takes half the time.
+        return dict(zip(self._ids, range(len(self._ids)), strict=True))
 
     def begin(self, subject: str, *, skips_damage: bool = False) -> None:
         """
@@ -89,6 +86,7 @@ class RowJoiner:
         :param subject: Which file, for error texts.
         :param skips_damage: Pass over lines that are no rows instead of refusing the file.
         """
+        self.settle()
         self._subject = subject
         self._skips_damage = skips_damage
         self._seen = 0
@@ -97,10 +95,11 @@ class RowJoiner:
 
     def roll_back(self) -> None:
         """Forget all that came since the file began."""
+        self._arrivals = _Arrivals()
         tally, failed, without_row, self._succeeded = self._before
         self.tally, self._failed = deepcopy(tally), dict(failed)
         for position in without_row:
-            self.rows[position] = None
+            self.tails[position] = None
 
     def feed(self, block: bytes) -> None:
         """
@@ -114,11 +113,53 @@ class RowJoiner:
             return
         if not block.isascii():
             self._check_text(block)
-        if not self._join_plain(block):
+        if not self._take_plain(block):
             self._join(block.split(b"\n"))
 
+    def settle(self) -> None:
+        """Put the successes that have arrived in their places, all at once: looking for them between blocks takes longer."""
+        arrivals, self._arrivals = self._arrivals, _Arrivals()
+        if not arrivals.tails:
+            return
+        positions = list(map(self._position.get, arrivals.custom_ids))
+        if not self._place(positions, arrivals.tails):
+            for arrived in zip(positions, arrivals.tails, arrivals.spent, arrivals.made, strict=True):
+                self._put(*arrived)
+            return
+        self._succeeded += len(positions)
+        self.tally.input_tokens += sum(arrivals.spent)
+        self.tally.output_tokens += sum(arrivals.made)
+
+    def _place(self, positions: list[int | None], tails: list[bytes]) -> bool:
+        """Put tails in their places, if each is the first of a request; else say so, and nothing has changed."""
+        if None in positions or any(map(self.tails.__getitem__, cast("list[int]", positions))):
+            return False
+        empty = self.tails.count(None)
+        for position, tail in zip(cast("list[int]", positions), tails, strict=True):
+            self.tails[position] = tail
+        if empty - self.tails.count(None) == len(tails):
+            return True
+        for position in cast("list[int]", positions):  # two were of the same request
+            self.tails[position] = None
+        return False
+
+    def heads(self, start: int, stop: int) -> list[bytes]:
+        """
+        How rows begin: with the request they answer.
+
+        :param start: Position of the first.
+        :param stop: Position behind the last.
+        """
+        names = self._ids[start:stop]
+        if not self._are_ids_plain:
+            names = [_encode(name).decode()[1:-1] for name in names]
+        return [
+            f'{{"index":{index},"custom_id":"{name}"'.encode()
+            for index, name in zip(self._indices[start:stop], names, strict=True)
+        ]
+
     def _join(self, lines: list[bytes]) -> None:
-        if self._join_plain(b"\n".join(lines)):
+        if self._take_plain(b"\n".join(lines)):
             return
         if len(lines) > 4:
             middle = len(lines) // 2  # what is odd is rare: most parts of the block are plain all the same
@@ -128,9 +169,9 @@ class RowJoiner:
             for line in lines:
                 self._take_odd(line)
 
-    def _join_plain(self, block: bytes) -> bool:
+    def _take_plain(self, block: bytes) -> bool:
         """
-        Join lines of which each is the first plain success of its request; else say so, and nothing has changed.
+        Take lines that all are plain successes; else say so, and nothing has changed.
 
         Every row of every run comes through here; step by step over all lines is faster than line by line.
         """
@@ -141,38 +182,27 @@ class RowJoiner:
             known = outcomes.decode_bodies(all_bodies)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
-        count = len(decoded)
-        if len(known) != count or b"\n" in all_bodies:  # a row is one line
-            return False
-        rows, indices = self.rows, self._indices
-        custom_ids = [row.custom_id for row in decoded]
-        found = map(self._position.get, custom_ids)
         usages = [body.usage for body in known if body.usage is not None]
-        positions = [position for position in found if position is not None]
-        if len(set(positions)) != count or len(usages) != count or any(map(rows.__getitem__, positions)):
+        if not len(decoded) == len(known) == len(usages) or b"\n" in all_bodies:  # a row is one line
             return False
         spent = [usage.prompt_tokens or usage.input_tokens for usage in usages]
         made = [usage.completion_tokens or usage.output_tokens for usage in usages]
         ends = [self._models.get(body.model) or self._model_json(body.model) for body in known]
-        names = custom_ids if self._are_ids_plain else [_encode(name).decode()[1:-1] for name in custom_ids]
-        heads = [
-            f'{{"index":{indices[position]},"custom_id":"{name}","outcome":"succeeded","response":'.encode()
-            for position, name in zip(positions, names, strict=True)
-        ]
-        tails = [
+        endings = [
             f',"error":null,"usage":{{"input_tokens":{tokens},"output_tokens":{more}}},"model":{end}'.encode()
             for tokens, more, end in zip(spent, made, ends, strict=True)
         ]
-        for position, parts in zip(positions, zip(heads, bodies, tails, strict=True), strict=True):
-            rows[position] = b"".join(parts)
-        self._seen += count
-        self._succeeded += count
-        self.tally.input_tokens += sum(spent)
-        self.tally.output_tokens += sum(made)
+        arrivals = self._arrivals
+        arrivals.custom_ids += [row.custom_id for row in decoded]
+        arrivals.tails += map(b"".join, zip(repeat(_SUCCEEDED), bodies, endings))
+        arrivals.spent += spent
+        arrivals.made += made
+        self._seen += len(decoded)
         return True
 
     def finish(self) -> None:
         """Settle the requests that did not succeed, also those that go again: every round can be read on its own."""
+        self.settle()
         if self._succeeded:
             self.tally.counts[Outcome.SUCCEEDED] = self._succeeded
         for position in self._without_row():
@@ -185,7 +215,7 @@ class RowJoiner:
             else:
                 self.tally.counts[answer.outcome] += 1
                 self.tally.final_reasons[answer.reason] += 1
-            self.rows[position] = self._row(position, answer)
+            self.tails[position] = self._tail(answer)
         if (total := sum(self.tally.counts.values()) + self.tally.open) != len(self._ids):
             raise RuntimeError(f"Counts do not add up: {total} of {len(self._ids)}. Please report this as a bug.")
 
@@ -196,9 +226,9 @@ class RowJoiner:
         return list(filter(is_row, spoken))
 
     def _without_row(self) -> Sequence[int]:
-        if self._succeeded in (0, len(self.rows)):  # nearly always; looking at every row takes its time
-            return range(0 if self._succeeded else len(self.rows))
-        return [position for position, row in enumerate(self.rows) if row is None]
+        if self._succeeded in (0, len(self.tails)):  # nearly always; looking at every row takes its time
+            return range(0 if self._succeeded else len(self.tails))
+        return [position for position, tail in enumerate(self.tails) if tail is None]
 
     def _check_text(self, block: bytes) -> None:
         """Decoding skips the text of fields it does not know."""
@@ -219,24 +249,32 @@ class RowJoiner:
                 check_row(line)
             except (ValueError, RecursionError) as error:
                 raise damaged(self._subject, self._seen, error) from None
+        self.settle()
         self._take(read_answer(line))
 
     def _take(self, answer: Answer) -> None:
         position = None if answer.custom_id is None else self._position.get(answer.custom_id)
+        if answer.outcome is Outcome.SUCCEEDED:
+            self._put(position, self._tail(answer), answer.input_tokens, answer.output_tokens)
+        elif position is None:
+            self.tally.strangers += 1
+        elif self.tails[position] is not None or position in self._failed:
+            self.tally.duplicates += 1
+        else:
+            self._failed[position] = answer
+
+    def _put(self, position: int | None, tail: bytes, spent: int, made: int) -> None:
+        """Put one success in its place, unless it is nobody's or the request has one."""
         if position is None:
             self.tally.strangers += 1
             return
-        is_success = answer.outcome is Outcome.SUCCEEDED
-        if self.rows[position] is not None or (position in self._failed and not is_success):
+        if self.tails[position] is not None:
             self.tally.duplicates += 1
             return
-        if not is_success:
-            self._failed[position] = answer
-            return
         self._failed.pop(position, None)
-        self.tally.input_tokens += answer.input_tokens
-        self.tally.output_tokens += answer.output_tokens
-        self.rows[position] = self._row(position, answer)
+        self.tally.input_tokens += spent
+        self.tally.output_tokens += made
+        self.tails[position] = tail
         self._succeeded += 1
 
     def _model_json(self, model: str | None) -> str:
@@ -244,6 +282,5 @@ class RowJoiner:
         found = f'{_encode(model).decode()},"round":{self._round},"batch_id":{self._batch_id.decode()}}}\n'
         return self._models.setdefault(model, found)
 
-    def _row(self, position: int, answer: Answer) -> bytes:
-        custom_id = _encode(self._ids[position])
-        return encode_row(self._indices[position], custom_id, answer, self._round, self._batch_id)
+    def _tail(self, answer: Answer) -> bytes:
+        return encode_tail(answer, self._round, self._batch_id)

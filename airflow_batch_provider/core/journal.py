@@ -39,6 +39,9 @@ class Piece:
     :param step: How far it is.
     :param submission: What :mod:`airflow_batch_provider.submission` notes: key, and the batch's id once known.
     :param file_ids: Files at the service that are ours to delete.
+    :param landed_file: File of the rows that came back, in the run's folder of such files.
+    :param landed_offset: Where in it they begin.
+    :param landed_bytes: How many bytes they have.
     :param status: Status the batch ended with.
     :param counts: Requests by outcome, those that go again left out.
     :param reasons: Why requests did not succeed; ``final_reasons`` leaves out those that go again.
@@ -58,6 +61,9 @@ class Piece:
     input_file_id: str | None = None
     submission: dict[str, Any] | None = None
     file_ids: list[str] = field(default_factory=list)
+    landed_file: str = ""
+    landed_offset: int = 0
+    landed_bytes: int = 0
     status: str | None = None
     counts: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)

@@ -137,22 +137,19 @@ def ended_answer(custom_id: str, outcome: Outcome) -> Answer:
     return Answer(custom_id, outcome, True, NULL, error, 0, 0, None, outcome.value)
 
 
-def encode_row(index: int, custom_id_json: bytes, answer: Answer, round_number: int, batch_id_json: bytes) -> bytes:
+def encode_tail(answer: Answer, round_number: int, batch_id_json: bytes) -> bytes:
     """
-    Write the result row of a request.
+    Write the result row of a request, without its head (index and custom_id).
 
-    :param index: Position in the input, from 0.
-    :param custom_id_json: The id as JSON.
-    :param answer: What became of it.
+    :param answer: What became of the request.
     :param round_number: The round that decided.
     :param batch_id_json: The batch as JSON.
     """
     usage = b'{"input_tokens":%d,"output_tokens":%d}' % (answer.input_tokens, answer.output_tokens)
     return (
-        b'{"index":%d,"custom_id":%b,"outcome":"%b","response":%b,"error":%b,"usage":%b,"model":%b,"round":%d,'
-        b'"batch_id":%b}\n'
+        b',"outcome":"%b","response":%b,"error":%b,"usage":%b,"model":%b,"round":%d,"batch_id":%b}\n'
     ) % (
-        index, custom_id_json, answer.outcome.encode(), answer.response, answer.error,
+        answer.outcome.encode(), answer.response, answer.error,
         usage if answer.input_tokens or answer.output_tokens else NULL,
         NULL if answer.model is None else msgspec.json.encode(answer.model), round_number, batch_id_json,
     )  # fmt: skip

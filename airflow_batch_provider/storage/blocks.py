@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from typing import IO, Any
-
-from airflow.providers.common.compat.sdk import ObjectStoragePath
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Any, NamedTuple
 
 from airflow_batch_provider.storage import paths
 
@@ -19,58 +17,89 @@ LOCAL_WRITE_BYTES = 1 << 18
 COPY_BYTES = 8 << 20
 
 
-def read_blocks(path: str) -> Iterator[list[bytes]]:
+class FilePart(NamedTuple):
+    """
+    Whole lines in one of our own files.
+
+    :param path: The file.
+    :param offset: Where they begin.
+    :param bytes: How many bytes they have.
+    """
+
+    path: str
+    offset: int
+    bytes: int
+
+
+def read_blocks(source: str | FilePart) -> Iterator[list[bytes]]:
     """
     The lines of one of our own files, many at a time.
 
-    :param path: The file.
+    :param source: The file, or a part of it.
     """
+    path = source if isinstance(source, str) else source.path
     with paths.open_input(paths.as_path(path)) as stream:
-        yield from paths.read_line_blocks(stream, max_line_bytes=1 << 30)
+        limited = stream if isinstance(source, str) else _Limited(stream, source)
+        yield from paths.read_line_blocks(limited, max_line_bytes=1 << 30)
 
 
-def concatenate(files: Sequence[ObjectStoragePath], target: IO[bytes]) -> int:
+def copy_into(part: FilePart, target: IO[bytes]) -> int:
     """
-    Copy files of whole lines one behind the other.
+    Copy lines behind what a target has.
 
-    :param files: The files.
+    :param part: The lines.
     :param target: An open file.
-    :returns: How many lines they have.
-    :raises InputError: One of them is not there.
+    :returns: How many bytes; fewer than there should be when the file is shorter.
+    :raises InputError: The file is not there.
     """
-    if not isinstance(target, io.BufferedWriter) or any(paths.local_path(each) is None for each in files):
-        return sum(_copy(each, target) for each in files)
-    # The kernel copies local files without our help, so that there is time to count meanwhile.
-    with ThreadPoolExecutor(1) as pool:
-        counted = pool.submit(lambda: sum(map(_count, files)))
-        for each in files:
-            _copy_locally(each, target)
-        return counted.result()
-
-
-def _copy(file: ObjectStoragePath, target: IO[bytes]) -> int:
-    lines = 0
-    with paths.open_input(file) as stream:
-        while chunk := stream.read(WRITE_BYTES):
-            lines += chunk.count(b"\n")
+    path = paths.as_path(part.path)
+    copied = 0
+    with paths.open_input(path) as stream:
+        if isinstance(target, io.BufferedWriter) and paths.local_path(path) is not None:
+            target.flush()
+            with suppress(OSError, AttributeError):  # not on every system, nor between all file systems
+                while size := _copy_some(stream.fileno(), target.fileno(), part, copied):
+                    copied += size
+        rest = _Limited(stream, FilePart(part.path, part.offset + copied, part.bytes - copied))
+        while chunk := rest.read(WRITE_BYTES):  # whatever the kernel left: usually nothing
             target.write(chunk)
-    return lines
+            copied += len(chunk)
+    return copied
 
 
-def _count(file: ObjectStoragePath) -> int:
-    with paths.open_input(file) as stream:
-        return sum(len(chunk.split(b"\n")) - 1 for chunk in paths.read_chunks(stream))
+def _copy_some(source: int, target: int, part: FilePart, copied: int) -> int:
+    return os.copy_file_range(source, target, min(COPY_BYTES, part.bytes - copied), part.offset + copied)
 
 
-def _copy_locally(file: ObjectStoragePath, target: io.BufferedWriter) -> None:
-    with paths.open_input(file) as stream:
-        source = stream.fileno()
-        with suppress(OSError, AttributeError):  # not on every system, nor between all file systems
-            while os.copy_file_range(source, target.fileno(), COPY_BYTES):
-                pass
-        while chunk := os.read(source, WRITE_BYTES):  # whatever it left: usually nothing
-            target.write(chunk)
-        target.flush()
+class _Limited:
+    """Reads a part of a stream."""
+
+    def __init__(self, stream: IO[bytes], part: FilePart) -> None:
+        self._stream = stream
+        self._left = part.bytes
+        stream.seek(part.offset)
+
+    def read(self, size: int = -1, /) -> bytes:
+        found = self._stream.read(min(size, self._left) if size >= 0 else self._left)
+        self._left -= len(found)
+        return found
+
+    def close(self) -> None:
+        """The stream is closed by who opened it."""
+
+
+@contextmanager
+def local_twin(stream: IO[bytes]) -> Iterator[str]:
+    """
+    A local file that others can write, and whose content is then written to a stream.
+
+    :param stream: An open file.
+    :returns: The local file's name.
+    """
+    with tempfile.NamedTemporaryFile(prefix="batch-rows-") as twin:
+        yield twin.name
+        while chunk := twin.read(WRITE_BYTES):
+            stream.write(chunk)
 
 
 class BlockWriter:

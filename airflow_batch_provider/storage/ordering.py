@@ -1,41 +1,59 @@
-"""Rows of one batch held in memory until all are there, and beyond a limit in local files."""
+"""Rows of one batch held in memory until all are there, and beyond a limit in local files. Loads no Airflow."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from contextlib import ExitStack
-from typing import IO, Self, cast
+from itertools import chain
+from typing import IO, Protocol, cast
 
-from airflow_batch_provider.storage.blocks import BlockWriter
-
-ROWS_AT_ONCE = 250
+# With its head and its tail a row is two pieces of memory; the kernel takes 1,024 in one call (IOV_MAX).
+ROWS_AT_ONCE = 500
+# Rows that were put into files, perhaps because they are large, come back a few at a time.
+SPILLED_ROWS_AT_ONCE = 50
 MAX_FILES = 512
+FILE_BUFFER = 1 << 18
+
+
+class Rows(Protocol):
+    """
+    Where rows come from.
+
+    :param tails: The rows without their heads, by position. One that went to a local file is replaced by a number.
+    """
+
+    tails: list[bytes | int | None]
+
+    def settle(self) -> None:
+        """Put all that has come into ``tails``."""
+
+    def heads(self, start: int, stop: int) -> list[bytes]:
+        """Return the heads of some rows."""
 
 
 class OrderedRows:
     """
     Writes rows in their order that came in any, in bounded memory.
 
-    :param rows: By position; filled by somebody else. A row that went to a local file is replaced by a number.
+    :param rows: The rows; filled by somebody else.
     :param max_bytes: About how many bytes of rows are held in memory.
     """
 
-    def __init__(self, rows: list[bytes | int | None], max_bytes: int) -> None:
+    def __init__(self, rows: Rows, max_bytes: int) -> None:
         self._rows = rows
         self._max_bytes = max_bytes
         self._held = 0
         self._files: list[IO[bytes]] = []
         self._stack = ExitStack()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
+        """Throw the local files away."""
         self._stack.close()
 
     def grow(self, size: int) -> None:
         """
-        Note that rows were put.
+        Note that rows came.
 
         :param size: About how many bytes they have.
         """
@@ -43,39 +61,52 @@ class OrderedRows:
         if self._held > self._max_bytes:
             self._spill()
 
-    def write_to(self, writer: BlockWriter) -> None:
+    def write_to(self, target: int) -> None:
         """
-        Write all rows in order.
+        Write all rows in order, from where they lie.
 
-        :param writer: Where to.
+        :param target: Descriptor of an open local file.
         """
-        for start in range(0, len(self._rows), ROWS_AT_ONCE):
-            rows = self._rows[start : start + ROWS_AT_ONCE]
+        at_once = SPILLED_ROWS_AT_ONCE if self._files else ROWS_AT_ONCE
+        for start in range(0, len(self._rows.tails), at_once):
+            some = self._rows.tails[start : start + at_once]
+            tails = list(map(self._read, some)) if self._files else cast("list[bytes]", some)
+            heads = self._rows.heads(start, start + len(some))
             try:
-                block = b"".join(map(self._read, rows) if self._files else cast("list[bytes]", rows))
+                _write_all(target, list(chain.from_iterable(zip(heads, tails, strict=True))))
             except TypeError:
                 raise RuntimeError("A row was never written. Please report this as a bug.") from None
-            writer.write(block)
-        writer.flush()
 
-    def _read(self, row: bytes | int | None) -> bytes:
-        if not isinstance(row, int):
-            return cast("bytes", row)
-        offset, number = divmod(row, MAX_FILES)
+    def _read(self, tail: bytes | int | None) -> bytes:
+        if not isinstance(tail, int):
+            return cast("bytes", tail)
+        offset, number = divmod(tail, MAX_FILES)
         file = self._files[number - 1]
-        file.seek(offset)  # nearly always where it is: rows lie there in their order
+        if file.tell() != offset:  # nearly always there it is: rows lie in the file in their order
+            file.seek(offset)
         return file.readline()
 
     def _spill(self) -> None:
         number = len(self._files) + 1
         if number == MAX_FILES:
             raise RuntimeError(f"Rows of one batch with over {MAX_FILES * self._max_bytes:,} bytes cannot be ordered.")
-        file = self._stack.enter_context(tempfile.TemporaryFile(prefix="batch-rows-"))  # noqa: SIM115 - the stack closes it
+        self._rows.settle()
+        tails = self._rows.tails
+        held = [position for position, tail in enumerate(tails) if isinstance(tail, bytes)]
+        file = self._stack.enter_context(tempfile.TemporaryFile(buffering=FILE_BUFFER, prefix="batch-rows-"))  # noqa: SIM115 - the stack closes it
         self._files.append(file)
+        file.writelines(tails[position] for position in held)
         offset = 0
-        for position, row in enumerate(self._rows):
-            if isinstance(row, bytes):
-                file.write(row)
-                self._rows[position] = offset * MAX_FILES + number
-                offset += len(row)
+        for position in held:
+            size = len(cast("bytes", tails[position]))
+            tails[position] = offset * MAX_FILES + number
+            offset += size
         self._held = 0
+
+
+def _write_all(target: int, parts: list[bytes]) -> None:
+    written = os.writev(target, parts)
+    if written < sum(map(len, parts)):  # the disk is nearly full; the next call says so
+        rest = memoryview(b"".join(parts))[written:]
+        while rest:
+            rest = rest[os.write(target, rest) :]

@@ -180,6 +180,29 @@ class CleanedStream:
             yield b"".join(cleaned)
 
 
+def link_whole(source: str, path: ObjectStoragePath) -> bool:
+    """
+    Let a synced local file appear in another place too, without copying it.
+
+    :param source: The file.
+    :param path: Where it shall appear; what is there is replaced.
+    :returns: False when this file system cannot do that.
+    """
+    local = local_path(path)
+    if local is None:
+        return False
+    aside = local.with_name(f".{local.name}.{uuid4().hex[:12]}.part")
+    try:
+        os.link(source, aside)
+    except OSError:
+        return False
+    try:
+        aside.replace(local)
+    finally:
+        aside.unlink(missing_ok=True)  # renaming does nothing when both names are the same file already
+    return True
+
+
 class WholeFile:
     """
     A file being written that becomes visible whole when the block ends well, and not at all when it does not.

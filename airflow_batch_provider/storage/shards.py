@@ -6,7 +6,6 @@ import json
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain
 from typing import Any
 
 import msgspec
@@ -14,7 +13,7 @@ import msgspec
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.exceptions import JournalUnreadableError
 from airflow_batch_provider.storage import paths
-from airflow_batch_provider.storage.blocks import read_blocks
+from airflow_batch_provider.storage.blocks import FilePart, read_blocks
 
 _FOLDERS = ("shards", "landed")
 
@@ -23,7 +22,7 @@ class _Id(msgspec.Struct, gc=False):
     custom_id: str
 
 
-_decode_ids = msgspec.json.Decoder(list[str]).decode_lines
+_count_in = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class RunFolder:
@@ -65,13 +64,29 @@ class RunFolder:
         """
         return f"{self.shard(piece)}.ids"
 
-    def landed(self, piece: Piece) -> str:
+    def landed_file(self, name: str) -> str:
         """
-        Path of the rows that came back for a piece.
+        Path of a file of rows that came back.
+
+        :param name: Its name.
+        """
+        return self.path("_run", "landed", name)
+
+    def landed(self, piece: Piece) -> FilePart:
+        """
+        Give the rows that came back for a piece.
+
+        :param piece: The piece, landed.
+        """
+        return FilePart(self.landed_file(piece.landed_file), piece.landed_offset, piece.landed_bytes)
+
+    def opened(self, piece: Piece) -> str:
+        """
+        Path to which the positions of a piece's requests that go again belong.
 
         :param piece: The piece.
         """
-        return self.path("_run", "landed", f"{piece.name}.jsonl")
+        return self.landed_file(piece.name)
 
     def load_json(self, path: str) -> dict[str, Any] | None:
         """
@@ -135,20 +150,20 @@ class RunFolder:
             return range(piece.first_index, piece.first_index + piece.requests)
         return self.load_positions(self.shard(piece))
 
-    def custom_ids(self, piece: Piece) -> list[str]:
+    def id_lines(self, piece: Piece) -> bytes:
         """
-        The custom_ids of a piece's requests, in order.
+        The custom_ids of a piece's requests, in order: lines of JSON arrays.
 
         :param piece: The piece.
         """
-        with suppress(FileNotFoundError, ValueError):  # planned by an older version, or damaged
-            with paths.as_path(self.ids(piece)).open("rb") as stream:
-                blocks = _decode_ids(stream.read())
-            found = list(chain.from_iterable(blocks))
-            if len(found) == piece.requests:
-                return found
+        with suppress(FileNotFoundError), paths.as_path(self.ids(piece)).open("rb") as stream:
+            lines = bytes(stream.read())
+            if _count_ids(lines) == piece.requests:
+                return lines
+        # Planned by an older version, or damaged.
         decode = msgspec.json.Decoder(_Id).decode
-        return [row.custom_id for lines in read_blocks(self.shard(piece)) for row in map(decode, lines)]
+        ids = [row.custom_id for requests in read_blocks(self.shard(piece)) for row in map(decode, requests)]
+        return msgspec.json.encode(ids)
 
     def requests_at(self, piece: Piece, positions: Sequence[int]) -> Iterator[bytes]:
         """
@@ -173,8 +188,9 @@ class RunFolder:
 
         :param piece: The piece.
         """
-        shard, landed = self.shard(piece), self.landed(piece)
-        return [shard, f"{shard}.positions", self.ids(piece), landed, f"{landed}.positions"]
+        shard = self.shard(piece)
+        landed = [self.landed_file(piece.landed_file)] if piece.landed_file else []
+        return [shard, f"{shard}.positions", self.ids(piece), *landed, f"{self.opened(piece)}.positions"]
 
     def remove(self, paths_to_remove: Iterable[str]) -> None:
         """
@@ -193,7 +209,8 @@ class RunFolder:
     def remove_unfinished(self) -> None:
         """Remove what killed workers left of the files they were writing, on local disk; object stores show none."""
         own = [("", f".{name}.*.part") for name in ("results.jsonl", "failures.jsonl", "summary.json")]
-        for folder, pattern in [*own, ("_run", ".*.part"), *((f"_run/{name}", ".*.part") for name in _FOLDERS)]:
+        # Of landed rows every try has files of its own.
+        for folder, pattern in [*own, ("_run", ".*.part"), ("_run/shards", ".*.part"), ("_run/landed", "*")]:
             local = paths.local_path(paths.as_path(self.path(folder)))
             for path in [] if local is None else local.glob(pattern):
                 path.unlink(missing_ok=True)
@@ -205,6 +222,13 @@ class RunFolder:
             if local is not None:
                 with suppress(OSError):
                     local.rmdir()
+
+
+def _count_ids(lines: bytes) -> int:
+    try:
+        return sum(len(_count_in(line)) for line in lines.splitlines())
+    except msgspec.DecodeError:
+        return -1
 
 
 def _unreadable(path: str, why: str) -> JournalUnreadableError:

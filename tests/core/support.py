@@ -8,6 +8,7 @@ from typing import Any
 import pendulum
 
 from airflow_batch_provider.core.batches import Batch, RequestCounts
+from airflow_batch_provider.core.outcomes import Answer, encode_tail
 from airflow_batch_provider.core.status import BatchStatus
 
 CHAT = "/v1/chat/completions"
@@ -37,3 +38,9 @@ def line(custom_id: Any = "row-1", **changes: Any) -> bytes:
     body = {"model": "m", "messages": [{"role": "user", "content": "the secret prompt"}]}
     fields = {"custom_id": custom_id, "method": "POST", "url": CHAT, "body": body, **changes}
     return json.dumps({key: value for key, value in fields.items() if value is not None}).encode() + b"\n"
+
+
+def row(index: int, custom_id: str, answer: Answer, number: int = 0) -> bytes:
+    """Return a result row of a round."""
+    head = f'{{"index":{index},"custom_id":{json.dumps(custom_id)}'
+    return head.encode() + encode_tail(answer, number, b'"batch"')

@@ -52,8 +52,9 @@ def settle(found: RowJoiner, *blocks: list[bytes]) -> list[dict[str, Any]]:
 
 
 def rows_of(found: RowJoiner) -> list[dict[str, Any]]:
-    rows = [row for row in found.rows if isinstance(row, bytes)]
-    assert len(rows) == len(found.rows)
+    heads = found.heads(0, len(found.tails))
+    rows = [head + tail for head, tail in zip(heads, found.tails, strict=True) if isinstance(tail, bytes)]
+    assert len(rows) == len(found.tails)
     assert all(row.endswith(b"\n") and row.count(b"\n") == 1 for row in rows)
     return [json.loads(row, parse_constant=lambda name: pytest.fail(f"{name} is not JSON")) for row in rows]
 
@@ -196,8 +197,9 @@ def test_a_body_is_passed_through_byte_for_byte() -> None:
 
     joining = joiner(["a"])
     joining.feed(line)
+    joining.settle()
 
-    (row,) = joining.rows
+    (row,) = joining.tails
     assert isinstance(row, bytes)
     assert b'"response":%b,"error":null' % body in row
 

@@ -10,7 +10,7 @@ import pytest
 from airflow_batch_provider.core.outcomes import (
     Answer,
     Outcome,
-    encode_row,
+    encode_tail,
     ended_answer,
     missing_answer,
     read_answer,
@@ -148,9 +148,9 @@ def test_an_answer_that_is_hardly_json_is_kept_as_json(body: bytes, kept: Any) -
 )
 def test_every_answer_makes_a_row_of_json(answer: Answer) -> None:
     """Rows that no service wrote are as whole as the others, and say why."""
-    row = json.loads(encode_row(7, b'"a"', answer, 1, b'"batch_1"'))
+    row = json.loads(b'{"index":7' + encode_tail(answer, 1, b'"batch_1"'))
 
-    assert (row["index"], row["custom_id"], row["outcome"]) == (7, "a", answer.outcome)
+    assert (row["index"], row["outcome"], row["round"], row["batch_id"]) == (7, answer.outcome, 1, "batch_1")
     assert row["error"]["code"]
     assert row["usage"] is None
 

@@ -15,6 +15,7 @@ from tests.gateway.support import Connect, FakeClock, settings
 from tests.gateway.upstream import Upstream, running_upstream
 from tests.servers import Server, require
 from tests.servers.portkey import portkey_gateway
+from tests.servers.process import answers
 
 Revive = Callable[[], Server]
 
@@ -31,8 +32,11 @@ def revive() -> Iterator[Revive]:
         servers = [stack.enter_context(require(portkey_gateway()))]
 
         def revive() -> Server:
-            if not servers[-1].process.is_alive():
-                port = urlsplit(servers[-1].url).port
+            address = servers[-1].url.removesuffix("/v1")
+            # One that refuses connections may take a moment to be gone; before, its port is not free.
+            if not answers(address)():
+                servers[-1].process.wait_for_end()
+                port = urlsplit(address).port
                 servers.append(stack.enter_context(require(portkey_gateway(port))))
             return servers[-1]
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_batch_provider.client import BatchClient, ServiceSettings
 from airflow_batch_provider.core.identity import TaskIdentity
@@ -20,6 +21,7 @@ from airflow_batch_provider.core.options import RunOptions
 from airflow_batch_provider.runner import BatchRun, Finished, Waiting
 from airflow_batch_provider.sandbox import SandboxServer
 from airflow_batch_provider.storage import paths
+from airflow_batch_provider.storage.landed import SharedFile
 from airflow_batch_provider.storage.shards import RunFolder
 from tests.fakes import FakeClock, Probe, ProbedTransport
 from tests.samples import jsonl, request
@@ -174,9 +176,23 @@ def dying_worker(output: Path, probe: Probe) -> Iterator[None]:
     Make the files of a worker like those of one that may be killed: nothing is cleaned up on the way out.
 
     :param output: The run's output.
-    :param probe: Called before each file in it appears (``before write <name>``) or goes (``before remove <name>``).
+    :param probe: Called before each file in it appears (``before write <name>``) or goes (``before remove <name>``), and
+        before landed rows are written and synced.
     """
     publish, remove = paths.WholeFile._publish, RunFolder.remove
+    link, fill, sync = paths.link_whole, SharedFile.fill, SharedFile.sync
+
+    def probed_link(source: str, path: ObjectStoragePath) -> bool:
+        probe(f"before write {path.name}")
+        return link(source, path)
+
+    def probed_fill(self: SharedFile, *args: Any) -> Any:
+        probe("before write landed rows")
+        return fill(self, *args)
+
+    def probed_sync(self: SharedFile) -> None:
+        probe("before sync landed rows")
+        sync(self)
 
     def probed_publish(self: paths.WholeFile) -> None:
         if str(self.path).startswith(str(output)):
@@ -192,6 +208,9 @@ def dying_worker(output: Path, probe: Probe) -> Iterator[None]:
         patch.setattr(paths.WholeFile, "_publish", probed_publish)
         patch.setattr(paths.WholeFile, "_discard", lambda self: self._stream.close())
         patch.setattr(RunFolder, "remove", probed_remove)
+        patch.setattr(paths, "link_whole", probed_link)
+        patch.setattr(SharedFile, "fill", probed_fill)
+        patch.setattr(SharedFile, "sync", probed_sync)
         patch.setattr("os.fsync", lambda number: None)  # workers die here, machines do not; the disk is slow
         yield
 

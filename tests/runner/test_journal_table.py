@@ -59,7 +59,7 @@ def crash(desk: Desk, point: str, *, nth: int = 1) -> None:
         pytest.param("before POST /batches", 1, "uploaded", 2, 2, 2, id="create-intended"),
         pytest.param("after POST /batches", 1, "uploaded", 2, 2, 2, id="created-unnoted"),
         pytest.param("before POST /files", 2, "created", 2, 2, 2, id="created"),
-        pytest.param("before write 0-00000.jsonl", 2, "created", 2, 2, 3, id="ended"),
+        pytest.param("before write landed rows", 1, "created", 2, 2, 3, id="ended"),
         pytest.param("before write results.jsonl", 1, "landed", 2, 2, 2, id="landed"),
         pytest.param("before write summary.json", 1, "cleaned", 2, 2, 2, id="cleaned"),
     ],

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from airflow_batch_provider.exceptions import BatchError
+from airflow_batch_provider.joining import joiners
 from airflow_batch_provider.sandbox import SandboxServer
 from tests.fakes import FakeClock, Tripwire, WorkerCrash
 from tests.runner.support import Desk, dying_worker, new_desk
@@ -116,14 +117,18 @@ SIDE_BY_SIDE: dict[str, Any] = {"uploads_at_a_time": 3, "landings_at_a_time": 2}
     [
         *itertools.product(["before POST /files", "after POST /files", "after POST /batches"], [1, 2, 3]),
         *itertools.product(["before GET /files/{id}/content", "after GET /files/{id}/content"], [1, 2, 4]),
-        *itertools.product(["before write 0-00000.jsonl", "before write 0-00001.jsonl"], [1, 2]),  # shard, then rows
+        *itertools.product(["before write 0-00000.jsonl", "before write 0-00001.jsonl"], [1]),
+        *itertools.product(["before write landed rows", "before sync landed rows"], [1, 2, 3, 5]),
     ],
 )
+@pytest.mark.parametrize("by", ["threads", "helpers"])
 def test_a_crash_costs_nothing_when_shards_travel_side_by_side(
-    desk: Desk, undisturbed: Undisturbed, point: str, nth: int
+    desk: Desk, undisturbed: Undisturbed, monkeypatch: pytest.MonkeyPatch, point: str, nth: int, by: str
 ) -> None:
     """Uploads ahead of the paid calls, and rows that come beside others, change nothing: what is lost of an upload is
     found by its name and deleted, and what was not noted as landed lands again."""
+    monkeypatch.setattr(joiners, "_cores", lambda: 2)
+    monkeypatch.setattr(joiners, "MIN_HELPED_REQUESTS", 1 if by == "helpers" else 1000)
     lock, seen = threading.Lock(), Counter[str]()
 
     def probe(at: str) -> None:

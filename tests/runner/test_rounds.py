@@ -17,8 +17,10 @@ from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.core.status import BatchStatus
 from airflow_batch_provider.exceptions import BatchFailedError
+from airflow_batch_provider.joining.joiners import Joiners
 from airflow_batch_provider.landing import land
 from airflow_batch_provider.sandbox import SandboxServer
+from airflow_batch_provider.storage.landed import landed_files
 from airflow_batch_provider.storage.shards import RunFolder
 from tests.fakes import FakeClock, WorkerCrash
 from tests.runner.support import Desk
@@ -159,7 +161,8 @@ def test_a_refused_batch_has_no_rows_to_fetch_whatever_files_it_names(tmp_path: 
     settings = ServiceSettings(base_url="http://service.test/v1", results_from="output")
 
     with BatchClient(settings, transport=httpx.MockTransport(refuse)) as client:
-        land(client, folder, piece, batch, can_go_again=True).note_in(piece)
+        slot = landed_files(folder).slot(piece)
+        land(client, folder, piece, batch, slot, joiners=Joiners(1), can_go_again=True).note_in(piece)
 
     assert (piece.counts, piece.open) == ({"failed": 1}, 0)
 

@@ -43,6 +43,18 @@ class Process:
         """Tell whether the process still runs."""
         return self.popen.poll() is None
 
+    def wait_for_end(self, timeout: float = STOP_SECONDS) -> None:
+        """
+        Wait for a process that is about to end by itself.
+
+        :param timeout: Seconds.
+        :raises ServerDiedError: It goes on.
+        """
+        try:
+            self.popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise ServerDiedError(f"{self.name} answers no more and does not end. {self.last_lines()}") from None
+
     def last_lines(self, count: int = LAST_LINES) -> str:
         """
         Return the end of the log.

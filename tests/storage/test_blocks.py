@@ -13,7 +13,7 @@ import pytest
 
 from airflow_batch_provider.exceptions import InputError
 from airflow_batch_provider.storage import blocks, paths
-from airflow_batch_provider.storage.blocks import BlockWriter, concatenate, read_blocks
+from airflow_batch_provider.storage.blocks import BlockWriter, FilePart, copy_into, local_twin, read_blocks
 
 
 def test_blocks_join_to_the_file(tmp_path: Path) -> None:
@@ -44,14 +44,15 @@ def test_small_writes_become_large_ones(monkeypatch: pytest.MonkeyPatch) -> None
     assert written == [b"123412341234", b"12341234"]
 
 
+CONTENT = b"a\nb\n" + b"c" * 100_000 + b"\nd\n"
+MIDDLE = slice(2, 4 + 100_001)
+
+
 @pytest.fixture
-def parts(tmp_path: Path) -> list[Path]:
-    """Files of whole lines, an empty one among them."""
-    contents = [b"a\nb\n", b"", b"c" * 100_000 + b"\n", b"d\n"]
-    found = [tmp_path / str(number) for number in range(len(contents))]
-    for path, content in zip(found, contents, strict=True):
-        path.write_bytes(content)
-    return found
+def middle(tmp_path: Path) -> FilePart:
+    """The middle lines of a file."""
+    (tmp_path / "file").write_bytes(CONTENT)
+    return FilePart(str(tmp_path / "file"), 2, len(CONTENT[MIDDLE]))
 
 
 def refused(*_: Any) -> int:
@@ -59,10 +60,10 @@ def refused(*_: Any) -> int:
 
 
 def once_a_little() -> Any:
-    """Make the kernel's copy one that stops after a few bytes of each file, as some file systems do."""
+    """Make the kernel's copy one that stops after a few bytes, as some file systems do."""
     real = os.copy_file_range
     turns: Iterator[bool] = iter([True, False] * 100)
-    return lambda source, target, size: real(source, target, 3) if next(turns) else 0
+    return lambda source, target, size, offset: real(source, target, 3, offset) if next(turns) else 0
 
 
 @pytest.mark.parametrize(
@@ -73,29 +74,53 @@ def once_a_little() -> Any:
         pytest.param(once_a_little(), id="kernel-stops-early"),
     ],
 )
-def test_files_are_copied_whole_and_counted(
-    tmp_path: Path, parts: list[Path], monkeypatch: pytest.MonkeyPatch, kernel: Any
+def test_a_part_is_copied_behind_what_is_there(
+    tmp_path: Path, middle: FilePart, monkeypatch: pytest.MonkeyPatch, kernel: Any
 ) -> None:
-    """Whatever the kernel does of the copying, the target is all files one behind the other."""
+    """Whatever the kernel does of the copying, the target gets the part and nothing else."""
     if kernel:
         monkeypatch.setattr(os, "copy_file_range", kernel)
     with (tmp_path / "all").open("wb") as target:
-        count = concatenate([paths.as_path(str(path)) for path in parts], target)
+        target.write(b"first\n")
+        assert copy_into(middle, target) == copy_into(middle, target) == middle.bytes
+        target.write(b"last\n")
 
-    assert count == 4
-    assert (tmp_path / "all").read_bytes() == b"".join(path.read_bytes() for path in parts)
+    assert (tmp_path / "all").read_bytes() == b"first\n" + CONTENT[MIDDLE] * 2 + b"last\n"
 
 
-def test_files_are_copied_without_the_kernel(parts: list[Path]) -> None:
+def test_a_part_is_copied_without_the_kernel(middle: FilePart) -> None:
     """A target that is no local file gets the same."""
     target = io.BytesIO()
 
-    assert concatenate([paths.as_path(str(path)) for path in parts], target) == 4
-    assert target.getvalue() == b"".join(path.read_bytes() for path in parts)
+    assert copy_into(middle, target) == middle.bytes
+    assert target.getvalue() == CONTENT[MIDDLE]
 
 
-def test_a_file_that_is_gone_is_named(tmp_path: Path, parts: list[Path]) -> None:
+def test_a_part_that_is_cut_off_shows_in_what_was_copied(tmp_path: Path, middle: FilePart) -> None:
+    """The caller compares."""
+    with (tmp_path / "all").open("wb") as target:
+        assert copy_into(middle._replace(bytes=len(CONTENT)), target) == len(CONTENT) - middle.offset
+
+
+def test_a_part_is_read_line_by_line(middle: FilePart, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a byte before or behind it, however the pieces fall."""
+    for size in (100, 5000, 1 << 18):
+        monkeypatch.setattr(paths, "CHUNK_BYTES", size)
+        assert [line for block in read_blocks(middle) for line in block] == [b"b\n", CONTENT[4:-2]]
+
+
+def test_a_file_that_is_gone_is_named(tmp_path: Path, middle: FilePart) -> None:
     """A missing piece is never a shorter result."""
-    parts[2].unlink()
-    with (tmp_path / "all").open("wb") as target, pytest.raises(InputError, match=f"There is no file {parts[2]}"):
-        concatenate([paths.as_path(str(path)) for path in parts], target)
+    Path(middle.path).unlink()
+    with (tmp_path / "all").open("wb") as target, pytest.raises(InputError, match=f"There is no file {middle.path}"):
+        copy_into(middle, target)
+
+
+def test_what_is_written_into_a_twin_comes_to_the_stream() -> None:
+    """A stream that is no local file gets what others wrote into one, in pieces."""
+    target = io.BytesIO()
+    with local_twin(target) as name:
+        Path(name).write_bytes(CONTENT)
+
+    assert target.getvalue() == CONTENT
+    assert not Path(name).exists()

@@ -2,69 +2,118 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from airflow_batch_provider.storage.blocks import BlockWriter
 from airflow_batch_provider.storage.ordering import OrderedRows
 
-Rows = list[tuple[int, bytes]]
-Kept = list[bytes | int | None]
+Found = list[tuple[int, bytes]]
+
+
+class Tails:
+    """Rows as a joiner has them: tails by position, those that wait to be settled, and a head for each."""
+
+    def __init__(self, count: int) -> None:
+        self.tails: list[bytes | int | None] = [None] * count
+        self.waiting: Found = []
+
+    def settle(self) -> None:
+        for position, tail in self.waiting:
+            self.tails[position] = tail
+        self.waiting = []
+
+    def heads(self, start: int, stop: int) -> list[bytes]:
+        return [b"%d " % position for position in range(start, stop)]
+
+    def held(self) -> int:
+        return sum(len(tail) for tail in self.tails if isinstance(tail, bytes))
 
 
 @pytest.fixture
-def shuffled() -> Rows:
-    rows = [(number, b"%d %s\n" % (number, b"x" * (number % 50))) for number in range(2500)]
+def shuffled() -> Found:
+    rows = [(number, b"%s\n" % (b"x" * (number % 50))) for number in range(2500)]
     random.Random(1).shuffle(rows)
     return rows
 
 
-def put(kept: Kept, rows: OrderedRows, found: Rows) -> None:
-    for position, row in found:
-        kept[position] = row
-    rows.grow(sum(len(row) for _, row in found))
+def put(tails: Tails, rows: OrderedRows, found: Found) -> None:
+    tails.waiting += found
+    rows.grow(sum(len(tail) for _, tail in found))
 
 
-def written(rows: OrderedRows, path: Path) -> bytes:
+def written(tails: Tails, rows: OrderedRows, path: Path) -> bytes:
+    tails.settle()
     with path.open("wb") as stream:
-        rows.write_to(BlockWriter(stream))
+        rows.write_to(stream.fileno())
     return path.read_bytes()
 
 
+def expected(found: Found) -> bytes:
+    return b"".join(b"%d %b" % item for item in sorted(found))
+
+
 @pytest.mark.parametrize("max_bytes", [pytest.param(1 << 30, id="in-memory"), pytest.param(5000, id="spilled")])
-def test_rows_come_out_in_order(tmp_path: Path, shuffled: Rows, max_bytes: int) -> None:
+def test_rows_come_out_in_order(tmp_path: Path, shuffled: Found, max_bytes: int) -> None:
     """In memory or through local files, and memory holds no more than the limit."""
-    kept: Kept = [None] * len(shuffled)
-    with OrderedRows(kept, max_bytes) as rows:
-        for start in range(0, len(shuffled), 100):
-            put(kept, rows, shuffled[start : start + 100])
-            assert sum(len(row) for row in kept if isinstance(row, bytes)) <= max_bytes
+    tails = Tails(len(shuffled))
+    rows = OrderedRows(tails, max_bytes)
+    for start in range(0, len(shuffled), 100):
+        put(tails, rows, shuffled[start : start + 100])
+        assert tails.held() + sum(len(tail) for _, tail in tails.waiting) <= max_bytes
 
-        assert written(rows, tmp_path / "out") == b"".join(row for _, row in sorted(shuffled))
+    assert written(tails, rows, tmp_path / "out") == expected(shuffled)
+    rows.close()
 
 
-def test_rows_that_are_taken_back_and_come_again_are_the_last(tmp_path: Path, shuffled: Rows) -> None:
+def test_rows_that_are_taken_back_and_come_again_are_the_last(tmp_path: Path, shuffled: Found) -> None:
     """A download that broke off after rows went to a file leaves nothing of them: what came the second time counts."""
-    kept: Kept = [None] * len(shuffled)
-    with OrderedRows(kept, 5000) as rows:
-        for start in range(0, 2000, 100):
-            put(kept, rows, [(position, b"old" + row) for position, row in shuffled[start : start + 100]])
-            if start == 900:
-                first = kept.copy()
-        for position, before in enumerate(first):
-            if before is None:
-                kept[position] = None
-        for start in range(1000, 2500, 100):
-            put(kept, rows, shuffled[start : start + 100])
-        put(kept, rows, [])
+    tails = Tails(len(shuffled))
+    rows = OrderedRows(tails, 5000)
+    put(tails, rows, [(position, b"old" + tail) for position, tail in shuffled[:1000]])
+    tails.settle()
+    first = tails.tails.copy()
+    put(tails, rows, [(position, b"broken" + tail) for position, tail in shuffled[1000:2000]])
+    tails.settle()
+    for position, before in enumerate(first):
+        if before is None:
+            tails.tails[position] = None
+    for start in range(1000, 2500, 100):
+        put(tails, rows, shuffled[start : start + 100])
+    put(tails, rows, [])
 
-        expected = dict(shuffled) | {position: b"old" + row for position, row in shuffled[:1000]}
-        assert written(rows, tmp_path / "out") == b"".join(row for _, row in sorted(expected.items()))
+    last = dict(shuffled) | {position: b"old" + tail for position, tail in shuffled[:1000]}
+    assert written(tails, rows, tmp_path / "out") == expected(list(last.items()))
+    rows.close()
 
 
 def test_a_row_that_was_never_put_is_noticed(tmp_path: Path) -> None:
     """A hole is a bug of ours and never a shorter file."""
-    with OrderedRows([b"x\n", None], 100) as rows, pytest.raises(RuntimeError, match="never written"):
-        written(rows, tmp_path / "out")
+    tails = Tails(2)
+    tails.waiting = [(0, b"x\n")]
+
+    with pytest.raises(RuntimeError, match="never written"):
+        written(tails, OrderedRows(tails, 100), tmp_path / "out")
+
+
+def test_a_disk_that_takes_little_at_a_time_gets_everything(
+    tmp_path: Path, shuffled: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel may write a part of what it is given."""
+    real, real_one = os.writev, os.write
+
+    def a_little(target: int, parts: list[bytes]) -> int:
+        return real(target, [b"".join(parts)[:7]])
+
+    def a_little_more(target: int, data: Any) -> int:
+        return real_one(target, data[:1000])
+
+    monkeypatch.setattr(os, "writev", a_little)
+    monkeypatch.setattr(os, "write", a_little_more)
+    tails = Tails(len(shuffled))
+    tails.waiting = shuffled
+
+    assert written(tails, OrderedRows(tails, 1 << 30), tmp_path / "out") == expected(shuffled)

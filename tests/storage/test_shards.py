@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_batch_provider.core.joining_job import ids_from_lines
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.exceptions import JournalUnreadableError
 from airflow_batch_provider.storage.shards import RunFolder
@@ -31,7 +32,7 @@ def write(path: str, content: bytes) -> None:
 def test_names_tell_round_and_number(folder: RunFolder, tmp_path: Path) -> None:
     """A piece's files carry its round and number; a slash at the end of the output changes nothing."""
     assert folder.shard(piece(1)) == f"{tmp_path}/_run/shards/1-00003.jsonl"
-    assert folder.landed(piece(1)) == f"{tmp_path}/_run/landed/1-00003.jsonl"
+    assert folder.opened(piece(1)) == f"{tmp_path}/_run/landed/1-00003"
     assert folder.journal == RunFolder(str(tmp_path)).journal == f"{tmp_path}/_run/journal.json"
 
 
@@ -85,7 +86,7 @@ def test_custom_ids_come_in_order(folder: RunFolder) -> None:
     ids = ["b", "a", "\u2028", '"quoted"', "é"]
     write(folder.shard(piece(5)), b"".join(map(line, ids)))
 
-    assert folder.custom_ids(piece(5)) == ids
+    assert ids_from_lines(folder.id_lines(piece(5))) == ids
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_custom_ids_are_kept_beside_the_shard(folder: RunFolder, kept: bytes | N
     if kept is not None:
         write(folder.ids(piece(3)), kept)
 
-    assert folder.custom_ids(piece(3)) == ["b", "a", "\u2028"]
+    assert ids_from_lines(folder.id_lines(piece(3))) == ["b", "a", "\u2028"]
 
 
 @settings(derandomize=True, deadline=None, database=None, max_examples=40)

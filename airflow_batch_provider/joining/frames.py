@@ -1,0 +1,91 @@
+"""What a task and its helper say to each other through pipes: frames of a kind, a length and a content."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import NamedTuple
+
+_HEAD = struct.Struct(">BI")
+
+
+class Kind(IntEnum):
+    """What a frame is about. A helper answers ``END`` and ``FINISH``, each with one ``ANSWER``."""
+
+    JOB = 1
+    IDS = 2
+    POSITIONS = 3
+    BEGIN = 4
+    DATA = 5
+    END = 6
+    ROLL_BACK = 7
+    FINISH = 8
+    ANSWER = 9
+
+
+class Frame(NamedTuple):
+    """
+    A frame.
+
+    :param kind: What it is about.
+    :param content: Rows as they come; anything else as JSON, or as its kind has it.
+    """
+
+    kind: Kind
+    content: bytes
+
+
+def send(target: int, kind: Kind, content: bytes = b"") -> None:
+    """
+    Send a frame.
+
+    :param target: Descriptor of a pipe.
+    :param kind: What it is about.
+    :param content: Its content.
+    :raises OSError: Nobody reads any more.
+    """
+    head = _HEAD.pack(kind, len(content))
+    written = os.writev(target, [head, content])
+    if written < len(head) + len(content):
+        rest = memoryview(head + content)[written:]
+        while rest:
+            rest = rest[os.write(target, rest) :]
+
+
+def receive(source: int) -> Frame | None:
+    """
+    Wait for the next frame.
+
+    :param source: Descriptor of a pipe.
+    :returns: The frame; None when nobody writes any more.
+    """
+    head = _read(source, _HEAD.size)
+    if head is None:
+        return None
+    kind, size = _HEAD.unpack(head)
+    content = _read(source, size)
+    return None if content is None else Frame(Kind(kind), content)
+
+
+def receive_all(source: int) -> Iterator[Frame]:
+    """
+    All frames until nobody writes any more.
+
+    :param source: Descriptor of a pipe.
+    """
+    while (frame := receive(source)) is not None:
+        yield frame
+
+
+def _read(source: int, size: int) -> bytes | None:
+    found = os.read(source, size) if size else b""
+    if len(found) == size:
+        return found
+    pieces = [found]
+    left = size - len(found)
+    while left and pieces[-1]:
+        pieces.append(os.read(source, left))
+        left -= len(pieces[-1])
+    return None if left else b"".join(pieces)

@@ -1,0 +1,138 @@
+"""A process of its own that joins rows, as the task sees it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import subprocess
+import sys
+from array import array
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import IO, Any, cast
+
+import msgspec
+
+from airflow_batch_provider.core.joining_job import JoiningJob
+from airflow_batch_provider.core.tally import Tally
+from airflow_batch_provider.exceptions import DownloadError
+from airflow_batch_provider.joining import Joined, frames
+from airflow_batch_provider.joining.frames import Kind
+
+PIPE_BYTES = 1 << 20
+CLOSE_SECONDS = 5.0
+# The same places for modules as here, however this process came to them.
+_PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {} import worker; worker.main()"
+
+
+class HelperLostError(Exception):
+    """
+    A helper does not do its part; what it was given must be done here.
+
+    :param reason: Why, without any data.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(f"A helper process for joining rows is lost ({reason}).")
+
+
+class Helper:
+    """
+    See :class:`airflow_batch_provider.joining.Joining`; :meth:`start` begins each piece.
+
+    :raises HelperLostError: It cannot be started, or (each of the methods) it is lost.
+    """
+
+    def __init__(self) -> None:
+        command = [
+            sys.executable or "python3",
+            "-c",
+            _PROGRAM.format(__package__),
+            json.dumps(list(map(str, sys.path))),
+        ]
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # a traceback could hold a row
+                bufsize=0,
+            )
+        except OSError as error:
+            raise HelperLostError(type(error).__name__) from error
+        self._pipes = cast("IO[bytes]", self._process.stdin), cast("IO[bytes]", self._process.stdout)
+        self._to, self._from = (pipe.fileno() for pipe in self._pipes)
+        with suppress(OSError, AttributeError):  # not on every system; and a user may have too many large pipes
+            fcntl.fcntl(self._to, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    def start(self, job: JoiningJob, id_lines: bytes, positions: Sequence[int]) -> None:
+        """
+        Begin a piece.
+
+        :param job: The piece and its batch.
+        :param id_lines: The custom_ids of its requests, in order: lines of JSON arrays.
+        :param positions: Positions of its requests in the input; not looked at when they follow one another.
+        """
+        self._send(Kind.JOB, msgspec.json.encode(job))
+        if job.first_index is None:
+            self._send(Kind.POSITIONS, array("q", positions).tobytes())
+        self._send(Kind.IDS, id_lines)
+
+    def begin(self, subject: str, *, skips_damage: bool) -> None:
+        """Say that a file begins."""
+        self._send(Kind.BEGIN, msgspec.json.encode({"subject": subject, "skips_damage": skips_damage}))
+
+    def write(self, data: bytes, /) -> int:
+        """Take the next piece of the file."""
+        self._send(Kind.DATA, data)
+        return len(data)
+
+    def end(self) -> bool:
+        """Say that the file has ended."""
+        answer = self._ask(Kind.END)
+        if answer["damage"] is not None:
+            raise DownloadError(answer["damage"])
+        return bool(answer["ends_whole"])
+
+    def roll_back(self) -> None:
+        """Forget all that came since the file began."""
+        self._send(Kind.ROLL_BACK)
+
+    def finish(self, path: str, offset: int) -> Joined:
+        """Settle what is open, and write all rows in order."""
+        answer = self._ask(Kind.FINISH, msgspec.json.encode({"path": path, "offset": offset}))
+        return Joined(Tally.from_dict(answer["tally"]), answer["open_positions"], answer["bytes"])
+
+    def close(self) -> None:
+        """End the process; it may be in the middle of something."""
+        for pipe in self._pipes:
+            pipe.close()
+        try:
+            self._process.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _send(self, kind: Kind, content: bytes = b"") -> None:
+        try:
+            frames.send(self._to, kind, content)
+        except OSError as error:
+            raise self._lost() from error
+
+    def _ask(self, kind: Kind, content: bytes = b"") -> dict[str, Any]:
+        self._send(kind, content)
+        frame = frames.receive(self._from)
+        if frame is None:
+            raise self._lost()
+        answer: dict[str, Any] = msgspec.json.decode(frame.content)
+        return answer
+
+    def _lost(self) -> HelperLostError:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(CLOSE_SECONDS)
+        return HelperLostError(f"exit code {self._process.returncode}")

@@ -1,0 +1,205 @@
+"""
+Files of the rows that came back. Who joins rows writes them; here they are given their places.
+
+On local disk the pieces that land together share a file, one behind the other in their order, so that rows are written
+once and the file can become the results. It grows in sight: what counts of it is what the journal notes after a sync.
+On object stores, which know no growing files, each piece has an object of its own, whole or not there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from threading import Condition
+from typing import Protocol, TypeVar
+from uuid import uuid4
+
+from airflow_batch_provider.core.journal import Piece
+from airflow_batch_provider.storage import paths
+from airflow_batch_provider.storage.blocks import local_twin
+from airflow_batch_provider.storage.shards import RunFolder
+
+
+class Written(Protocol):
+    """What came of writing rows."""
+
+    @property
+    def bytes(self) -> int:
+        """How many there are."""
+
+
+T = TypeVar("T", bound=Written)
+
+
+class Slot(Protocol):
+    """
+    The place of one piece's rows.
+
+    :param name: File in the run's folder of landed rows.
+    :param offset: Where in it they begin.
+    :param bytes: How many bytes they have, once they are written.
+    """
+
+    name: str
+    offset: int
+    bytes: int
+
+    def fill(self, write: Callable[[str, int], T]) -> T:
+        """
+        Let the rows be written. A write that failed may be followed by another.
+
+        :param write: Writes them into a local file that exists, from a place in it on.
+        :returns: What ``write`` returned.
+        """
+
+    def close(self) -> None:
+        """Say that nothing more is written, also when nothing was."""
+
+
+class LandedFiles(Protocol):
+    """Gives places to pieces."""
+
+    def slot(self, piece: Piece) -> Slot:
+        """
+        Give the next place.
+
+        :param piece: The piece.
+        """
+
+    def sync(self) -> None:
+        """Make what is written outlive the machine's sudden end."""
+
+    def close(self) -> None:
+        """Close what is open."""
+
+
+def landed_files(folder: RunFolder) -> LandedFiles:
+    """
+    Make the places for pieces that land together.
+
+    :param folder: The run's files.
+    """
+    is_local = paths.local_path(paths.as_path(folder.output)) is not None
+    return SharedFile(folder) if is_local else OwnObjects(folder)
+
+
+class SharedFile:
+    """
+    See :class:`LandedFiles`. Its name is its own, so that two tries at once never write into each other's.
+
+    :param folder: The run's files.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._name = ""
+        self._target: int | None = None
+        self._changed = Condition()
+        self._given = self._next = self._end = 0
+        self._closed: set[int] = set()
+
+    def slot(self, piece: Piece) -> SharedSlot:
+        """Give the next place."""
+        self._name = self._name or f"{piece.name}-{uuid4().hex[:12]}.jsonl"
+        self._given += 1
+        return SharedSlot(self, self._name, self._given - 1)
+
+    def sync(self) -> None:
+        """Make what is written outlive the machine's sudden end."""
+        if self._target is not None:
+            os.fsync(self._target)
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._target is not None:
+            os.close(self._target)
+            self._target = None
+
+    def fill(self, slot: SharedSlot, write: Callable[[str, int], T]) -> T:
+        """
+        Wait for a place's turn and fill it.
+
+        :param slot: The place.
+        :param write: Writes the rows.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._next == slot.number)
+        path = Path(self._folder.landed_file(self._name))
+        if self._target is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        written = write(str(path), self._end)
+        slot.offset, slot.bytes = self._end, written.bytes
+        self._end += written.bytes
+        return written
+
+    def pass_on(self, number: int) -> None:
+        """
+        Let the next have its turn; closed in any order.
+
+        :param number: Who needs none any more.
+        """
+        with self._changed:
+            self._closed.add(number)
+            while self._next in self._closed:
+                self._next += 1
+            self._changed.notify_all()
+
+
+class SharedSlot:
+    """See :class:`Slot`."""
+
+    def __init__(self, file: SharedFile, name: str, number: int) -> None:
+        self.name = name
+        self.offset = self.bytes = 0
+        self.number = number
+        self._file = file
+
+    def fill(self, write: Callable[[str, int], T]) -> T:
+        """Let the rows be written, when those before have been."""
+        return self._file.fill(self, write)
+
+    def close(self) -> None:
+        """Let the next have its turn."""
+        self._file.pass_on(self.number)
+
+
+class OwnObjects:
+    """
+    See :class:`LandedFiles`.
+
+    :param folder: The run's files.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+
+    def slot(self, piece: Piece) -> OwnSlot:
+        """Give the next place."""
+        return OwnSlot(self._folder, f"{piece.name}.jsonl")
+
+    def sync(self) -> None:
+        """Object stores keep what they have taken."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class OwnSlot:
+    """See :class:`Slot`."""
+
+    def __init__(self, folder: RunFolder, name: str) -> None:
+        self.name = name
+        self.offset = self.bytes = 0
+        self._path = folder.landed_file(name)
+
+    def fill(self, write: Callable[[str, int], T]) -> T:
+        """Let the rows be written into a local file, and bring it to the object store."""
+        with paths.WholeFile(paths.as_path(self._path)) as stream, local_twin(stream) as twin:
+            written = write(twin, 0)
+        self.bytes = written.bytes
+        return written
+
+    def close(self) -> None:
+        """Nobody waits."""

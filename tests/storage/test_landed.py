@@ -1,0 +1,158 @@
+"""Places for rows: in order, whoever is first; a place that stays empty holds nobody up."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from airflow_batch_provider.core.journal import Piece
+from airflow_batch_provider.storage.landed import LandedFiles, OwnObjects, SharedFile, Slot, landed_files
+from airflow_batch_provider.storage.shards import RunFolder
+from tests.core.support import CHAT
+
+
+@dataclass
+class Rows:
+    """What came of writing."""
+
+    bytes: int
+
+
+def writing(content: bytes) -> Callable[[str, int], Rows]:
+    """Write some rows as a joiner does: through a descriptor of its own."""
+
+    def write(path: str, offset: int) -> Rows:
+        target = os.open(path, os.O_WRONLY)
+        os.pwrite(target, content, offset)
+        os.close(target)
+        return Rows(len(content))
+
+    return write
+
+
+def piece(number: int) -> Piece:
+    return Piece(number, 0, 0, CHAT, 1, 0, number)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(str(tmp_path / "out"))
+
+
+def read(folder: RunFolder, slot: Slot) -> bytes:
+    return Path(folder.landed_file(slot.name)).read_bytes()[slot.offset :][: slot.bytes]
+
+
+def test_rows_lie_in_the_order_in_which_places_were_given(folder: RunFolder) -> None:
+    """Who has joined first waits for those before; the file is all of them and nothing else."""
+    files = SharedFile(folder)
+    slots = [files.slot(piece(number)) for number in range(5)]
+    contents = [b"%d" % number * (number + 1) for number in range(5)]
+
+    def fill(number: int) -> None:
+        slots[number].fill(writing(contents[number]))
+        slots[number].close()
+
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(fill, reversed(range(5))))
+    files.sync()
+    files.close()
+
+    assert [read(folder, slot) for slot in slots] == contents
+    assert Path(folder.landed_file(slots[0].name)).read_bytes() == b"".join(contents)
+
+
+def test_a_place_that_stays_empty_holds_nobody_up(folder: RunFolder) -> None:
+    """A landing that failed passes its turn on, before its turn has come too."""
+    files = SharedFile(folder)
+    slots = [files.slot(piece(number)) for number in range(4)]
+    filled = threading.Event()
+
+    def fill_last() -> None:
+        slots[3].fill(writing(b"last"))
+        filled.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(fill_last)
+        slots[1].close()
+        slots[2].close()
+        assert not filled.is_set()
+        slots[0].fill(writing(b"first"))
+        slots[0].close()
+        future.result(timeout=20)
+    files.close()
+
+    assert read(folder, slots[3]) == b"last"
+    assert slots[3].offset == len(b"first")
+
+
+def test_a_write_that_failed_is_followed_by_another_in_its_place(folder: RunFolder) -> None:
+    """A lost helper leaves half its rows: the second write begins where the first did."""
+    files = SharedFile(folder)
+    first, second = files.slot(piece(0)), files.slot(piece(1))
+
+    def half(path: str, offset: int) -> Rows:
+        writing(b"half of what should ha")(path, offset)
+        raise OSError("lost")
+
+    with pytest.raises(OSError, match="lost"):
+        first.fill(half)
+    first.fill(writing(b"all of it"))
+    first.close()
+    second.fill(writing(b"next"))
+    files.close()
+
+    assert (read(folder, first), read(folder, second)) == (b"all of it", b"next")
+
+
+def test_tries_have_files_of_their_own(folder: RunFolder) -> None:
+    """A worker thought dead that is not writes into its own file, never into that of the next try."""
+    slots = []
+    for _ in range(2):
+        files = SharedFile(folder)
+        slots.append(files.slot(piece(0)))
+        slots[-1].fill(writing(b"rows"))
+        files.close()
+
+    assert slots[0].name != slots[1].name
+
+
+@pytest.mark.parametrize("make", [SharedFile, OwnObjects])
+def test_nothing_is_made_before_there_are_rows(folder: RunFolder, make: Callable[[RunFolder], LandedFiles]) -> None:
+    """A landing that fails leaves nothing behind."""
+    files = make(folder)
+    files.slot(piece(0)).close()
+    files.sync()
+    files.close()
+
+    assert not Path(folder.output).exists()
+
+
+def test_object_stores_get_an_object_a_piece(folder: RunFolder) -> None:
+    """Whole or not there, named after the piece, in any order. (Here on a local disk; on S3 in test_run_on_s3.)"""
+    files = OwnObjects(folder)
+    slots = [files.slot(piece(number)) for number in range(2)]
+
+    def fail(path: str, offset: int) -> Rows:
+        writing(b"half")(path, offset)
+        raise OSError("lost")
+
+    with pytest.raises(OSError, match="lost"):
+        slots[1].fill(fail)
+    assert not Path(folder.landed_file(slots[1].name)).exists()
+    slots[1].fill(writing(b"rows"))
+
+    assert read(folder, slots[1]) == b"rows"
+    assert [slot.name for slot in slots] == ["0-00000.jsonl", "0-00001.jsonl"]
+
+
+def test_local_folders_share_and_object_stores_do_not(tmp_path: Path) -> None:
+    """Only a disk has files that grow."""
+    assert isinstance(landed_files(RunFolder(str(tmp_path))), SharedFile)
+    assert isinstance(landed_files(RunFolder("memory://bucket/out")), OwnObjects)

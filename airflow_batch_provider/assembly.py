@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import heapq
+import sys
+from bisect import bisect_left
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, islice
 from typing import IO
 
 from airflow_batch_provider.core.journal import Piece
@@ -15,6 +17,8 @@ from airflow_batch_provider.storage.shards import RunFolder
 
 _PREFIX = len(b'{"index":')
 _OUTCOME = b',"outcome":"'
+_NO_ROW = (sys.maxsize, b"")
+ROWS_AT_ONCE = 1000
 
 
 def write_results(folder: RunFolder, pieces: list[Piece], path: str) -> int:
@@ -130,21 +134,45 @@ def _failed_indices(results: str) -> Iterator[int]:
 
 
 def _merged(folder: RunFolder, pieces: list[Piece]) -> Iterator[list[bytes]]:
+    """The rows in input order, many at a time."""
+    first = [piece for piece in pieces if piece.round == 0]
+    later = [piece for piece in pieces if piece.round]
+    if len(_groups(first)) == 1:
+        return _overlaid(folder, first, _newest(folder, later))
+    return _in_blocks(row for _, row in _newest(folder, pieces))
+
+
+def _overlaid(folder: RunFolder, first: list[Piece], later: Iterator[tuple[int, bytes]]) -> Iterator[list[bytes]]:
+    """Rows that follow one another, some of them replaced: rows that stay are not looked at one by one."""
+    index, row = next(later, _NO_ROW)
+    for piece in first:
+        indices, begin = folder.indices(piece), 0
+        for rows in read_blocks(folder.landed(piece)):
+            end = begin + len(rows)
+            while index <= indices[end - 1]:
+                rows[bisect_left(indices, index, begin, end) - begin] = row
+                index, row = next(later, _NO_ROW)
+            yield rows
+            begin = end
+
+
+def _newest(folder: RunFolder, pieces: list[Piece]) -> Iterator[tuple[int, bytes]]:
     # The same position comes once a round, the newest round first.
     streams = [
         _rows(folder, group)
         for number in sorted({piece.round for piece in pieces}, reverse=True)
         for group in _groups([piece for piece in pieces if piece.round == number])
     ]
-    last, block = -1, []
+    last = -1
     for index, row in heapq.merge(*streams, key=lambda item: item[0]):
         if index != last:
-            block.append(row)
+            yield index, row
             last = index
-        if len(block) >= 1000:
-            yield block
-            block = []
-    yield block
+
+
+def _in_blocks(rows: Iterator[bytes]) -> Iterator[list[bytes]]:
+    while block := list(islice(rows, ROWS_AT_ONCE)):
+        yield block
 
 
 def _rows(folder: RunFolder, group: list[Piece]) -> Iterator[tuple[int, bytes]]:

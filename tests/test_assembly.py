@@ -85,16 +85,21 @@ requests = st.tuples(
 )
 
 
-@settings(derandomize=True, deadline=None, database=None, max_examples=40)
-@given(st.lists(requests, min_size=1, max_size=30), st.integers(1, 6), st.booleans(), st.integers(100, 2000))
+@settings(derandomize=True, deadline=None, database=None, max_examples=80)
+@given(
+    st.lists(requests, min_size=1, max_size=30), st.integers(1, 6), st.booleans(), st.booleans(), st.integers(100, 2000)
+)
 def test_results_are_in_input_order_and_the_newest_round_wins(
     tmp_path_factory: pytest.TempPathFactory,
     found: list[tuple[str, str, list[str]]],
     max_requests: int,
     one_model: bool,
+    one_group: bool,
     chunk_bytes: int,
 ) -> None:
     """Any groups over three rounds: each index once, from the last round that had it; failures are all the others."""
+    if one_group:
+        found = [(CHAT, "a", fates) for *_, fates in found]
     lines = [line(f"row-{n}", url=url, body={"model": model}) for n, (url, model, _) in enumerate(found)]
     root = tmp_path_factory.mktemp("run")
     run = Run(root, lines, BatchLimits(max_requests, one_model=one_model))

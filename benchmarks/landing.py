@@ -47,7 +47,7 @@ def run(folder: Path, repetitions: int, shards: int = SHARDS) -> list[Row]:
             f"bare loop without copying {median_speed(copied, size)}",
             speed_ratio(own, copied),
         ),
-        Row("of it: assemble results.jsonl", median_seconds(seconds["ours: assemble"]), ""),
+        Row("of it: put results.jsonl in its place", median_seconds(seconds["ours: assemble"]), ""),
     ]
     target = folder / "merged.jsonl"
     peer = common_ai("merge", folder, results=str(results / "00000.jsonl"), target=str(target), repetitions=repetitions)

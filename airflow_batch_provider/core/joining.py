@@ -4,30 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import repeat
 from typing import cast
 
 import msgspec
 
-from airflow_batch_provider.core import outcomes
 from airflow_batch_provider.core.outcomes import Answer, Outcome, encode_tail, read_answer
+from airflow_batch_provider.core.plain_lines import Arrivals, PlainLines
 from airflow_batch_provider.core.rows import check_row, damaged, is_row
 from airflow_batch_provider.core.tally import Tally
 
+# Fewer rows are put in their places one by one; all at once, every place is looked at.
+FEW = 1000
+
 _encode = msgspec.json.encode
-_SUCCEEDED = b',"outcome":"succeeded","response":'
-
-
-@dataclass(slots=True)
-class _Arrivals:
-    """Plain successes that wait to be put in their places: for each its id, tail and tokens."""
-
-    custom_ids: list[str] = field(default_factory=list)
-    tails: list[bytes] = field(default_factory=list)
-    spent: list[int] = field(default_factory=list)
-    made: list[int] = field(default_factory=list)
 
 
 class RowJoiner:
@@ -67,8 +57,8 @@ class RowJoiner:
         self._can_go_again = can_go_again
         # Whether an id needs no escapes in JSON, nearly always so, is asked once for all of them.
         self._are_ids_plain = b"\\" not in _encode(custom_ids)
-        self._models: dict[str | None, str] = {}
-        self._arrivals = _Arrivals()
+        self._plain = PlainLines(round_number, self._batch_id)
+        self._arrivals = Arrivals()
         # What a failed request would be counted as, until a success overrules it.
         self._failed: dict[int, Answer] = {}
         self._succeeded = 0
@@ -95,7 +85,7 @@ class RowJoiner:
 
     def roll_back(self) -> None:
         """Forget all that came since the file began."""
-        self._arrivals = _Arrivals()
+        self._arrivals = Arrivals()
         tally, failed, without_row, self._succeeded = self._before
         self.tally, self._failed = deepcopy(tally), dict(failed)
         for position in without_row:
@@ -118,11 +108,11 @@ class RowJoiner:
 
     def settle(self) -> None:
         """Put the successes that have arrived in their places, all at once: looking for them between blocks takes longer."""
-        arrivals, self._arrivals = self._arrivals, _Arrivals()
+        arrivals, self._arrivals = self._arrivals, Arrivals()
         if not arrivals.tails:
             return
         positions = list(map(self._position.get, arrivals.custom_ids))
-        if not self._place(positions, arrivals.tails):
+        if len(positions) < FEW or not self._place(positions, arrivals.tails):
             for arrived in zip(positions, arrivals.tails, arrivals.spent, arrivals.made, strict=True):
                 self._put(*arrived)
             return
@@ -170,34 +160,11 @@ class RowJoiner:
                 self._take_odd(line)
 
     def _take_plain(self, block: bytes) -> bool:
-        """
-        Take lines that all are plain successes; else say so, and nothing has changed.
-
-        Every row of every run comes through here; step by step over all lines is faster than line by line.
-        """
-        try:
-            decoded = outcomes.decode_lines(block)
-            bodies = [row.response.body for row in decoded]
-            all_bodies = b" ".join(bodies)
-            known = outcomes.decode_bodies(all_bodies)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        """Take lines that all are plain successes; else say so, and nothing has changed."""
+        before = len(self._arrivals.tails)
+        if not self._plain.read(block, self._arrivals):
             return False
-        usages = [body.usage for body in known if body.usage is not None]
-        if not len(decoded) == len(known) == len(usages) or b"\n" in all_bodies:  # a row is one line
-            return False
-        spent = [usage.prompt_tokens or usage.input_tokens for usage in usages]
-        made = [usage.completion_tokens or usage.output_tokens for usage in usages]
-        ends = [self._models.get(body.model) or self._model_json(body.model) for body in known]
-        endings = [
-            f',"error":null,"usage":{{"input_tokens":{tokens},"output_tokens":{more}}},"model":{end}'.encode()
-            for tokens, more, end in zip(spent, made, ends, strict=True)
-        ]
-        arrivals = self._arrivals
-        arrivals.custom_ids += [row.custom_id for row in decoded]
-        arrivals.tails += map(b"".join, zip(repeat(_SUCCEEDED), bodies, endings))
-        arrivals.spent += spent
-        arrivals.made += made
-        self._seen += len(decoded)
+        self._seen += len(self._arrivals.tails) - before
         return True
 
     def finish(self) -> None:
@@ -276,11 +243,6 @@ class RowJoiner:
         self.tally.output_tokens += made
         self.tails[position] = tail
         self._succeeded += 1
-
-    def _model_json(self, model: str | None) -> str:
-        """Everything of a plain row that follows from its model."""
-        found = f'{_encode(model).decode()},"round":{self._round},"batch_id":{self._batch_id.decode()}}}\n'
-        return self._models.setdefault(model, found)
 
     def _tail(self, answer: Answer) -> bytes:
         return encode_tail(answer, self._round, self._batch_id)

@@ -1,9 +1,9 @@
 """
 Files of the rows that came back. Who joins rows writes them; here they are given their places.
 
-On local disk the pieces that land together share a file, one behind the other in their order, so that rows are written
-once and the file can become the results. It grows in sight: what counts of it is what the journal notes after a sync.
-On object stores, which know no growing files, each piece has an object of its own, whole or not there.
+On local disk the pieces that land together share a file, one behind the other and nearly always in their order, so that
+rows are written once and the file can become the results. It grows in sight: what counts of it is what the journal notes
+after a sync. On object stores, which know no growing files, each piece has an object of its own, whole or not there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from threading import Condition
+from threading import Condition, Lock
 from typing import Protocol, TypeVar
 from uuid import uuid4
 
@@ -19,6 +19,9 @@ from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.storage import paths
 from airflow_batch_provider.storage.blocks import local_twin
 from airflow_batch_provider.storage.shards import RunFolder
+
+# Copying a file whose pieces are out of order takes about as long; a slow download is not waited for.
+TURN_SECONDS = 2.0
 
 
 class Written(Protocol):
@@ -96,6 +99,7 @@ class SharedFile:
         self._name = ""
         self._target: int | None = None
         self._changed = Condition()
+        self._writing = Lock()
         self._given = self._next = self._end = 0
         self._closed: set[int] = set()
 
@@ -118,20 +122,21 @@ class SharedFile:
 
     def fill(self, slot: SharedSlot, write: Callable[[str, int], T]) -> T:
         """
-        Wait for a place's turn and fill it.
+        Wait for a place's turn, if it comes soon, and fill it.
 
         :param slot: The place.
         :param write: Writes the rows.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._next == slot.number)
+            self._changed.wait_for(lambda: self._next == slot.number, TURN_SECONDS)
         path = Path(self._folder.landed_file(self._name))
-        if self._target is None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        written = write(str(path), self._end)
-        slot.offset, slot.bytes = self._end, written.bytes
-        self._end += written.bytes
+        with self._writing:
+            if self._target is None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            written = write(str(path), self._end)
+            slot.offset, slot.bytes = self._end, written.bytes
+            self._end += written.bytes
         return written
 
     def pass_on(self, number: int) -> None:
@@ -157,7 +162,7 @@ class SharedSlot:
         self._file = file
 
     def fill(self, write: Callable[[str, int], T]) -> T:
-        """Let the rows be written, when those before have been."""
+        """Let the rows be written, behind those before if these come soon."""
         return self._file.fill(self, write)
 
     def close(self) -> None:

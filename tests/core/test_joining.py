@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_batch_provider.core import joining as joining_module
 from airflow_batch_provider.core.joining import RowJoiner
 from airflow_batch_provider.core.outcomes import Outcome, missing_answer
 from airflow_batch_provider.core.rows import is_row
@@ -20,6 +22,14 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 2}
 ODD_TEXT = st.text(max_size=12) | st.sampled_from(
     ["a\u2028b", "a\u0085b", "\r\n", '","outcome":"failed"', "\u00e9" * 30]
 )
+
+
+@pytest.fixture(scope="module", autouse=True, params=[0, joining_module.FEW], ids=["all-at-once", "one-by-one"])
+def _few(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Rows are put in their places all at once or one by one, and nobody can tell."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(joining_module, "FEW", request.param)
+        yield
 
 
 def joiner(ids: list[str], *, can_go_again: bool = False, first_index: int = 0) -> RowJoiner:

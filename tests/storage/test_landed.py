@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from airflow_batch_provider.core.journal import Piece
+from airflow_batch_provider.storage import landed
 from airflow_batch_provider.storage.landed import LandedFiles, OwnObjects, SharedFile, Slot, landed_files
 from airflow_batch_provider.storage.shards import RunFolder
 from tests.core.support import CHAT
@@ -66,6 +67,20 @@ def test_rows_lie_in_the_order_in_which_places_were_given(folder: RunFolder) -> 
 
     assert [read(folder, slot) for slot in slots] == contents
     assert Path(folder.landed_file(slots[0].name)).read_bytes() == b"".join(contents)
+
+
+def test_a_slow_download_holds_nobody_up(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who would have to wait for long writes out of turn; whose turn it was follows, and nothing is overwritten."""
+    monkeypatch.setattr(landed, "TURN_SECONDS", 0.0)
+    files = SharedFile(folder)
+    slots = [files.slot(piece(number)) for number in range(3)]
+    for number in (2, 0, 1):
+        slots[number].fill(writing(b"%d" % number * 10))
+        slots[number].close()
+    files.close()
+
+    assert [slot.offset for slot in slots] == [10, 20, 0]
+    assert [read(folder, slot) for slot in slots] == [b"0" * 10, b"1" * 10, b"2" * 10]
 
 
 def test_a_place_that_stays_empty_holds_nobody_up(folder: RunFolder) -> None:

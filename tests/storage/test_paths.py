@@ -241,3 +241,22 @@ def test_a_remote_file_that_cannot_be_finished_is_thrown_away() -> None:
         write(remote(file), b"x")
     assert file.closed
     assert file.published == []
+
+
+def test_a_link_replaces_what_is_there_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    """Once more is the same, also when both names are one file already."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"new")
+    target.write_bytes(b"old")
+
+    for _ in range(2):
+        assert paths.link_whole(str(source), paths.as_path(str(target)))
+        assert target.read_bytes() == b"new"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
+
+
+def test_where_there_are_no_links_it_is_said(tmp_path: Path) -> None:
+    """Object stores have none, nor has a file that is not there; the caller copies."""
+    assert not paths.link_whole(str(tmp_path / "source"), paths.as_path("memory://bucket/target"))
+    assert not paths.link_whole(str(tmp_path / "source"), paths.as_path(str(tmp_path / "target")))
+    assert list(tmp_path.iterdir()) == []

@@ -79,6 +79,22 @@ def live_rounds() -> None:
 
 
 @dag(  # type: ignore[untyped-decorator, unused-ignore]
+    schedule=None, start_date=START, catchup=False, params={"input": "", "output": ""}
+)
+def live_large() -> None:
+    BatchInferenceOperator(
+        task_id="run",
+        input="{{ params.input }}",
+        output="{{ params.output }}",
+        endpoint=ENDPOINT,
+        metadata={"sandbox": "seconds=1"},
+        limits={"max_requests": 30_000},
+        deferrable=True,
+        poll_interval=POLL_SECONDS,
+    )
+
+
+@dag(  # type: ignore[untyped-decorator, unused-ignore]
     schedule=None,
     start_date=START,
     catchup=False,
@@ -99,4 +115,5 @@ def live_connection() -> None:
 
 live_wave()
 live_rounds()
+live_large()
 live_connection()

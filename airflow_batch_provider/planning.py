@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import resource
 import tempfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,10 @@ from airflow_batch_provider.storage.duplicates import DuplicateFinder
 from airflow_batch_provider.storage.shard_writer import ShardWriter
 from airflow_batch_provider.storage.shards import RunFolder
 
+# Open files that a task's process has for other things, generously.
+OTHER_FILES = 200
+MIN_GROUPS = 10
+
 
 def plan_input(
     files: Sequence[ObjectStoragePath], folder: RunFolder, limits: BatchLimits, endpoint: str | None
@@ -37,7 +42,7 @@ def plan_input(
     :param endpoint: Endpoint all requests must be for; None lets them differ.
     :raises InputError: Something is wrong, named with line and field; nothing was sent.
     """
-    planner = ShardPlanner(limits, endpoint)
+    planner = ShardPlanner(limits, endpoint, _max_groups())
     lines_read = 0
     with tempfile.TemporaryDirectory(prefix="batch-plan-") as temp, ShardWriter(folder, 0) as writer:
         duplicates = DuplicateFinder(Path(temp))
@@ -62,6 +67,12 @@ def plan_input(
             name = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more files"
             raise input_error(name, sorted(problems), count, lines_read)
         return writer.pieces()
+
+
+def _max_groups() -> int:
+    """How many shards may be written at a time: each has two files open."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(MIN_GROUPS, (files - OTHER_FILES) // 2)
 
 
 def plan_round(

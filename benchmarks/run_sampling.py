@@ -10,8 +10,6 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from airflow_batch_provider.joining.helper import Helper
-
 STATUS = Path("/proc/self/status")
 LOOK_SECONDS = 0.2
 
@@ -48,6 +46,8 @@ class Steps:
         self.seconds: dict[str, float] = defaultdict(float)
         self.peaks: dict[str, int] = defaultdict(int)
         self._of_helpers = 0
+        from airflow_batch_provider.joining.helper import Helper
+
         close = Helper.close
 
         def closed(helper: Helper) -> None:

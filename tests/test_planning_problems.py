@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import resource
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_batch_provider import planning
 from airflow_batch_provider.exceptions import InputError
 from airflow_batch_provider.storage import duplicates, paths
 from tests.core.support import line
@@ -70,6 +72,16 @@ def test_a_problem_at_the_end_leaves_no_shard(desk: Desk) -> None:
     text = desk.problems(desk.put("in.jsonl", numbered(25) + b"oops\n"), max_requests=10)
 
     assert text.startswith("in.jsonl has 1 problem in 26 lines; nothing was sent.\n  line 26: not JSON")
+
+
+def test_more_batches_than_there_are_files_for_are_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has two files open while the input is planned: the process's own limit decides, and nothing is sent."""
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (planning.OTHER_FILES + 24, 1000))
+    lines = [line(f"row-{number}", body={"model": f"m{number}"}) for number in range(13)]
+
+    assert len(desk.plan(desk.put("in.jsonl", b"".join(lines[:12])), one_model=True)) == 12
+    text = desk.problems(desk.put("in.jsonl", b"".join(lines)), one_model=True)
+    assert "line 13: its batch would be one too many: an input may have 12 pairs" in text
 
 
 def test_shards_that_a_journal_counts_on_are_left(desk: Desk) -> None:

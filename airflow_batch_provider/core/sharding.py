@@ -89,10 +89,12 @@ class ShardPlanner:
 
     :param limits: What one batch may hold.
     :param endpoint: Endpoint all requests must be for; None lets lines differ.
+    :param max_groups: How many shards may be open at a time, or None.
     """
 
     limits: BatchLimits
     endpoint: str | None = None
+    max_groups: int | None = None
     shards: list[Shard] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     problem_count: int = 0
@@ -136,6 +138,9 @@ class ShardPlanner:
                 continue
             new_key = (request.url, request.body.model if split_by_model else None)
             if current is None or new_key != key:
+                if len(self._open) == self.max_groups and new_key not in self._open:
+                    self._add_problems([self._one_too_many(custom_id)])
+                    continue
                 key, current = new_key, self._take(new_key, request.body.model, out)
             shard = current.shard
             if shard.requests >= max_requests or shard.bytes + size > max_bytes:
@@ -212,6 +217,14 @@ class ShardPlanner:
             text = f"{size:,} bytes, but the service takes {self.limits.effective_bytes:,} in a whole batch"
             return Problem(self.line_number, text, custom_id, None)
         return None
+
+    def _one_too_many(self, custom_id: str) -> Problem:
+        by = 'pairs of "url" and "model"' if self.limits.one_model else 'values of "url"'
+        text = (
+            f"its batch would be one too many: an input may have {self.max_groups} {by}, for which this process may open "
+            "files (ulimit -n). Give the others a run of their own"
+        )
+        return Problem(self.line_number, text, custom_id, "model" if self.limits.one_model else "url")
 
     def _take(self, key: tuple[str, str | None], model: str | None, out: list[Planned]) -> Planned:
         shard = self._open.get(key)

@@ -182,6 +182,19 @@ def test_all_problems_are_counted_and_ten_kept() -> None:
     assert (planner.problem_count, len(planner.problems), planner.line_number) == (5000, 10, 5000)
 
 
+def test_more_groups_than_there_may_be_are_refused_by_line() -> None:
+    """Before anything is sent, and not by an operating system that has no more files to give."""
+    planner = ShardPlanner(BatchLimits(one_model=True), max_groups=2)
+    plan(planner, [raw(number, (CHAT, model, 1)) for number, model in enumerate("abcabcd")])
+
+    assert planner.requests == 4
+    assert [problem.line_number for problem in planner.problems] == [3, 6, 7]
+    assert 'an input may have 2 pairs of "url" and "model"' in planner.problems[0].text
+    assert {(problem.field, problem.custom_id) for problem in planner.problems} == {
+        ("model", "row-2"), ("model", "row-5"), ("model", "row-6")
+    }  # fmt: skip
+
+
 def test_problems_never_show_the_data() -> None:
     """Prompts stay out of logs."""
     planner = ShardPlanner(BatchLimits(max_bytes=300))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,6 +20,8 @@ from airflow_batch_provider.exceptions import DownloadError
 from airflow_batch_provider.joining.helper import Helper, HelperLostError
 from tests.core.test_joining import Report, encode, failure, reports, success
 from tests.joining.support import IDS, job, joined, joined_here, lines_of
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -109,6 +113,32 @@ def test_a_helper_ends_with_its_task(helper: Helper) -> None:
 
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+TASK = """
+import sys
+from airflow_batch_provider.joining.helper import Helper
+from tests.joining.support import IDS, job, lines_of
+
+helper = Helper()
+helper.start(job(), lines_of(IDS), [])
+helper.begin("file x", skips_damage=False)
+print(helper.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_helper_ends_when_its_task_is_killed() -> None:
+    """With SIGKILL, in the middle of a piece: nobody is left to tell it, and it goes all the same."""
+    task = subprocess.Popen(
+        [sys.executable, "-c", TASK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    with task:
+        assert task.stdout is not None
+        helper = psutil.Process(int(task.stdout.readline()))
+        task.kill()
+
+    helper.wait(20)
 
 
 def test_nothing_secret_is_in_a_helpers_command(helper: Helper) -> None:

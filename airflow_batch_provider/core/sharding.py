@@ -138,9 +138,6 @@ class ShardPlanner:
                 continue
             new_key = (request.url, request.body.model if split_by_model else None)
             if current is None or new_key != key:
-                if len(self._open) == self.max_groups and new_key not in self._open:
-                    self._add_problems([self._one_too_many(custom_id)])
-                    continue
                 key, current = new_key, self._take(new_key, request.body.model, out)
             shard = current.shard
             if shard.requests >= max_requests or shard.bytes + size > max_bytes:
@@ -216,9 +213,13 @@ class ShardPlanner:
         if size > self.limits.effective_bytes:
             text = f"{size:,} bytes, but the service takes {self.limits.effective_bytes:,} in a whole batch"
             return Problem(self.line_number, text, custom_id, None)
+        if len(self._open) == self.max_groups:
+            return self._one_too_many(request, custom_id)
         return None
 
-    def _one_too_many(self, custom_id: str) -> Problem:
+    def _one_too_many(self, request: _Request, custom_id: str) -> Problem | None:
+        if (request.url, request.body.model if self.limits.one_model else None) in self._open:
+            return None
         by = 'pairs of "url" and "model"' if self.limits.one_model else 'values of "url"'
         text = (
             f"its batch would be one too many: an input may have {self.max_groups} {by}, for which this process may open "

@@ -57,7 +57,7 @@ def finish(
     summary = summary_of(journal, results, failures if failed else None, now)
     if options.delete_remote_files:
         delete_remote(client, journal, save)
-    folder.save_json(folder.path("summary.json"), summary)
+    folder.save_json(folder.summary, summary)
     journal.summary = summary
     save()
     if not options.keep_run_files:

@@ -23,21 +23,20 @@ from airflow_batch_provider.core.identity import TaskIdentity
 from airflow_batch_provider.core.journal import Journal, Piece
 from airflow_batch_provider.core.judging import failed_error
 from airflow_batch_provider.core.options import RunOptions
-from airflow_batch_provider.core.summary import round_line
-from airflow_batch_provider.exceptions import ApiStatusError, BatchError, RateLimitError
+from airflow_batch_provider.core.summary import round_line, summary_so_far
+from airflow_batch_provider.exceptions import BatchError, RateLimitError
 from airflow_batch_provider.finishing import delete_remote, finish, remove_run_files
 from airflow_batch_provider.joining.joiners import Joiners
 from airflow_batch_provider.keeping import JournalKeeper
 from airflow_batch_provider.landing import Landings
 from airflow_batch_provider.sending import Uploads, create_once, upload_shard
+from airflow_batch_provider.stalling import Stalls
 from airflow_batch_provider.storage.landed import Slot, landed_files
 from airflow_batch_provider.storage.shards import RunFolder
 
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN_SECONDS = 60.0
-# Services promise ten minutes for a cancel; OGX may stay in "cancelling" for ever.
-CANCELLING_SECONDS = 1800.0
 
 
 @dataclass(frozen=True)
@@ -94,6 +93,7 @@ class BatchRun:
         self._owner = owner
         self._clock = clock
         self._refused_until = 0.0
+        self._stalls = Stalls(client, options.stall_after, clock)
         self._keeper = JournalKeeper(
             self.folder, options, owner=owner, attempt=attempt, is_new_attempt=is_new_attempt, clock=clock
         )
@@ -136,6 +136,8 @@ class BatchRun:
         while True:
             number = journal.round
             if active := self._work_on(journal, journal.of_round(number)):
+                so_far = summary_so_far(journal, self._clock())
+                self.folder.save_json(self.folder.summary, so_far, last_check=self._keeper.check_mark)
                 return self._waiting(active)
             log.info(round_line(journal, number))
             self._refuse_if_all_were_refused(journal)
@@ -192,13 +194,14 @@ class BatchRun:
     def _collect(self, journal: Journal, pieces: list[Piece]) -> None:
         """Look at the batches of pieces; land those that have ended."""
         count, note = self._options.landings_at_a_time, partial(self._note_landed, journal)
+        save = partial(self._keeper.save, journal)
         with (
             Joiners(count) as joiners,
             Landings(partial(self._land, joiners), note, landed_files(self.folder), count) as landings,
         ):
             for piece in pieces:
                 batch = self._client.get_batch(str(piece.batch_id))
-                if not batch.status.has_ended and not self._has_given_up(journal, piece, batch):
+                if not batch.status.has_ended and not self._stalls.has_given_up(piece, batch, save):
                     continue
                 if landing.was_refused(self._client, batch) and failed_error(batch).retryable:
                     self._put_back(journal, piece, batch)
@@ -215,41 +218,6 @@ class BatchRun:
         piece.advance_to("landed")
         self._keeper.save(journal)
 
-    def _has_given_up(self, journal: Journal, piece: Piece, batch: Batch) -> bool:
-        """A batch that stands still is cancelled; one that does not even end then is left behind."""
-        now = self._clock()
-        seen = f"{batch.status.value} {batch.counts.done if batch.counts else 0}"
-        if seen != piece.seen:
-            piece.seen, piece.changed_at = seen, now
-            self._keeper.save(journal)
-        stall_after = self._options.stall_after
-        if piece.cancelled_at is None:
-            if stall_after is not None and now - piece.changed_at >= stall_after:
-                self._cancel_stalled(piece, batch)
-                self._keeper.save(journal)
-            return False
-        if now - piece.cancelled_at < CANCELLING_SECONDS:
-            return False
-        log.warning(
-            "Batch %s does not end although it was cancelled; it is left behind, and its requests go again.", batch.id
-        )
-        return True
-
-    def _cancel_stalled(self, piece: Piece, batch: Batch) -> None:
-        now = self._clock()
-        still = f"{now - piece.changed_at:.0f}"
-        log.warning("Batch %s has not moved for %s s; it is cancelled, and what is open goes again.", batch.id, still)
-        piece.changed_at = now
-        try:
-            self._client.cancel_batch(batch.id)
-        except ApiStatusError as error:
-            if error.retryable:
-                raise
-            # It may have ended in between. While it may run, its requests must not go again.
-            log.warning("Batch %s was not cancelled, and is waited for: %s", batch.id, error)
-            return
-        piece.cancelled_at = now
-
     def _put_back(self, journal: Journal, piece: Piece, batch: Batch) -> None:
         """The service's queue was full: the shard waits for a place."""
         piece.submission, piece.step, piece.seen = None, "uploaded", ""
@@ -262,9 +230,7 @@ class BatchRun:
         ids = tuple(str(piece.batch_id) for piece in sent)
         unsent = len(sent) < len(active)
         moments = [max(self._refused_until, self._clock() + 1)] if unsent and not ids else []
-        if self._options.stall_after is not None:
-            moments += [piece.changed_at + self._options.stall_after for piece in sent if piece.cancelled_at is None]
-        moments += [piece.cancelled_at + CANCELLING_SECONDS for piece in sent if piece.cancelled_at is not None]
+        moments += self._stalls.moments(sent)
         return Waiting(ids, min(moments, default=None), for_any=unsent)
 
     def _begin_round(self, journal: Journal, number: int) -> bool:

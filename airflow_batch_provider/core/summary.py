@@ -19,12 +19,40 @@ def summary_of(journal: Journal, results: str, failures: str | None, now: float)
     :param failures: Path of the requests that never succeeded, or None.
     :param now: Epoch seconds.
     """
+    return _summary("completed", journal) | {
+        "results": results,
+        "failures": failures,
+        "started_at": _iso(journal.started_at),
+        "ended_at": _iso(now),
+    }
+
+
+def summary_so_far(journal: Journal, now: float) -> dict[str, Any]:
+    """
+    What ``summary.json`` holds while the run goes on: what has landed, and how far the shards are.
+
+    :param journal: The run.
+    :param now: Epoch seconds.
+    """
+    pieces = journal.pieces
+    return _summary("running", journal) | {
+        "shards": {
+            "planned": len(pieces),
+            "submitted": sum(piece.is_at_least("created") for piece in pieces),
+            "landed": sum(piece.is_at_least("landed") for piece in pieces),
+        },
+        "started_at": _iso(journal.started_at),
+        "updated_at": _iso(now),
+    }
+
+
+def _summary(status: str, journal: Journal) -> dict[str, Any]:
     counts, _ = total(journal.pieces)
     reasons: Counter[str] = Counter()
     for piece in journal.pieces:
         reasons.update(piece.final_reasons)
     return {
-        "status": "completed",
+        "status": status,
         "requests": journal.requests,
         "outcomes": {outcome.value: counts.get(outcome, 0) for outcome in Outcome},
         "reasons": dict(reasons.most_common(20)),
@@ -35,10 +63,6 @@ def summary_of(journal: Journal, results: str, failures: str | None, now: float)
         "rounds": journal.round + 1,
         "batches": len(journal.pieces),
         "batch_ids": [piece.batch_id for piece in journal.pieces],
-        "results": results,
-        "failures": failures,
-        "started_at": _iso(journal.started_at),
-        "ended_at": _iso(now),
     }
 
 

@@ -48,6 +48,11 @@ class RunFolder:
         """Path of the journal."""
         return self.path("_run", "journal.json")
 
+    @property
+    def summary(self) -> str:
+        """Path of the summary."""
+        return self.path("summary.json")
+
     def shard(self, piece: Piece) -> str:
         """
         Path of what a piece sends.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from airflow_batch_provider.core.journal import Journal, Piece
-from airflow_batch_provider.core.summary import round_line, summary_of
+from airflow_batch_provider.core.summary import round_line, summary_of, summary_so_far
 from tests.core.support import CHAT, NOW
 
 
@@ -64,3 +64,19 @@ def test_the_line_of_a_round_tells_outcomes_open_requests_and_reasons() -> None:
     """One line per round, also of what goes again and why."""
     assert round_line(journal(), 0) == "Round 0: 7 succeeded, 1 failed, 2 open (2x 429 rate, 1x 400 bad)."
     assert round_line(journal(), 1) == "Round 1: 1 succeeded, 1 failed (1x 429 rate)."
+
+
+def test_a_run_that_goes_on_says_how_far_it_is() -> None:
+    """The same fields as at the end as far as they are known, how far the shards are, and no paths of results."""
+    running = journal()
+    for piece_, step in zip(running.pieces, ("landed", "created", "uploaded"), strict=True):
+        piece_.step = step  # type: ignore[assignment]
+    found, ended = summary_so_far(running, NOW + 90), summary_of(running, "r", None, NOW)
+
+    assert (found["status"], ended["status"]) == ("running", "completed")
+    assert found["shards"] == {"planned": 3, "submitted": 2, "landed": 1}
+    assert {key: found[key] for key in ("requests", "outcomes", "usage", "rounds")} == {
+        key: ended[key] for key in ("requests", "outcomes", "usage", "rounds")
+    }
+    assert found["updated_at"] == "2027-01-15T08:01:30+00:00"
+    assert not found.keys() & {"results", "failures", "ended_at"}

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from airflow_batch_provider.exceptions import ConfigurationError
-from airflow_batch_provider.runner import CANCELLING_SECONDS, LOOK_AGAIN_SECONDS, Waiting
+from airflow_batch_provider.runner import LOOK_AGAIN_SECONDS, Waiting
 from airflow_batch_provider.sandbox import Durations, SandboxServer
+from airflow_batch_provider.stalling import CANCELLING_SECONDS
 from tests.fakes import FakeClock
 from tests.runner.support import RUNNING, Desk
 

@@ -19,6 +19,7 @@ from airflow_batch_provider.core.status import BatchStatus
 from airflow_batch_provider.exceptions import BatchFailedError
 from airflow_batch_provider.joining.joiners import Joiners
 from airflow_batch_provider.landing import land
+from airflow_batch_provider.runner import Finished
 from airflow_batch_provider.sandbox import SandboxServer
 from airflow_batch_provider.storage.landed import landed_files
 from airflow_batch_provider.storage.shards import RunFolder
@@ -53,6 +54,25 @@ def custom_ids(desk: Desk) -> list[list[str]]:
     """What went into each batch, by the uploads' order of creation."""
     shards = sorted((desk.output / "_run" / "shards").glob("*.jsonl"))
     return [[json.loads(line)["custom_id"] for line in shard.read_bytes().splitlines()] for shard in shards]
+
+
+def test_the_summary_tells_how_far_the_run_is(desk: Desk) -> None:
+    """While it waits, and in the end how it ended: whoever finds the file knows which by its status."""
+    desk.write(ECHO, ECHO, LIMITED, ECHO)
+    found = []
+    for attempt in range(20):
+        step = desk.advance(resumes=attempt > 0)
+        summary = json.loads((desk.output / "summary.json").read_bytes())
+        if isinstance(step, Finished):
+            break
+        found.append(
+            (summary["status"], summary["rounds"], summary["shards"]["submitted"], summary["shards"]["landed"])
+        )
+        desk.clock.advance(60)
+
+    assert found[0] == ("running", 1, 2, 0)
+    assert found[-1] == ("running", 2, 3, 2)
+    assert (summary["status"], summary["rounds"]) == ("completed", 2)
 
 
 def test_only_requests_that_may_end_better_go_again(desk: Desk) -> None:

@@ -15,6 +15,7 @@ from airflow_batch_provider.core.identity import TaskIdentity
 from airflow_batch_provider.core.limits import BatchLimits
 from airflow_batch_provider.core.options import RunOptions
 from airflow_batch_provider.exceptions import InputError, StaleJournalError
+from airflow_batch_provider.joining import joiners
 from airflow_batch_provider.runner import BatchRun, Finished, Waiting
 from airflow_batch_provider.sandbox import SandboxServer
 from tests.fakes import FakeClock, Probe, ProbedTransport, WorkerCrash
@@ -71,8 +72,12 @@ EXPECTED = [
 ]
 
 
-def test_a_run_from_bucket_to_bucket(desk: Desk) -> None:
+@pytest.mark.parametrize("by", ["one-at-a-time", "threads", "helpers"])
+def test_a_run_from_bucket_to_bucket(desk: Desk, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
     """All rows in order, what failed as an input again, and nothing else left: no shard, no unfinished upload."""
+    monkeypatch.setattr(joiners, "_cores", lambda: 2)
+    monkeypatch.setattr(joiners, "MIN_HELPED_REQUESTS", 1 if by == "helpers" else 1000)
+    desk.options = {"landings_at_a_time": 1 if by == "one-at-a-time" else 2}
     summary = desk.finish()
 
     assert desk.settled() == EXPECTED

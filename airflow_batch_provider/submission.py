@@ -40,7 +40,6 @@ from airflow_batch_provider.exceptions import (
     ConfigurationError,
     NotFoundError,
     SubmissionUnknownError,
-    SupersededError,
 )
 
 log = logging.getLogger(__name__)
@@ -180,8 +179,9 @@ class Submission:
             raise
         try:
             self._save(batch.id)
-        except SupersededError:
-            # Another try has the run now, and a batch of its own: this one must not live on beside it.
+        except Exception:
+            # Another try may have the run now, and a batch of its own: this one must not live on beside it. The journal
+            # says so; Airflow's state store answers that it does not know the task (any more).
             self._without_twins(batch)
             raise
         return self._without_twins(batch)

@@ -131,3 +131,36 @@ def test_a_crash_amid_two_tries_is_settled_by_the_next(is_remembered: bool) -> N
         play(attempts, order, crash_at=number % 13)
         last = submission(service, shared, is_first_try=False, earliest=earliest).submit()
         assert service.live() == [last.id], (order, number % 13)
+
+
+def test_a_try_that_airflow_has_forgotten_leaves_no_twin() -> None:
+    """Airflow gives a retry another id, so a worker thought dead cannot save any more: it cancels its own batch."""
+    service, memory = FakeBatches(), FakeMemory()
+    earliest = service.clock()
+    successors: list[str] = []
+
+    def freeze(point: str) -> None:
+        if point == "before POST /batches" and not successors:
+            successors.append(submission(service, memory, is_first_try=False, earliest=earliest).submit().id)
+
+    with pytest.raises(RuntimeError, match="Task instance not found"):
+        submission(service, _Forgotten(memory), freeze, is_first_try=True, earliest=earliest).submit()
+
+    assert service.live() == successors
+    assert len(service.batches) == 2
+
+
+class _Forgotten:
+    """Airflow's state store for a try that another one has replaced since it began."""
+
+    def __init__(self, memory: FakeMemory) -> None:
+        self._memory, self._saves = memory, 0
+
+    def load(self) -> Any:
+        return self._memory.load()
+
+    def save(self, record: Any) -> None:
+        self._saves += 1
+        if self._saves > 1:
+            raise RuntimeError("API_SERVER_ERROR 404: Task instance not found")
+        self._memory.save(record)

@@ -1,8 +1,9 @@
 """
 Whether a service as a whole can be asked, when to probe it, and how many questions a second it bears.
 
-After trouble one batch at a time is a probe, at growing distances, never before the service's own Retry-After. Each 429
-halves the rate of questions; each look without trouble raises it a little.
+After trouble one batch at a time is a probe, at growing distances, never before the service's own Retry-After. A look
+that meets a 429 halves the rate of questions, a probe does not: it is slow enough. Each look without trouble raises it a
+little.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class ServiceHealth:
         """
         self.error = error
         self._failures += 1
-        if isinstance(error, RateLimitError):
+        if isinstance(error, RateLimitError) and self._failures == 1:
             self.rate = max(MIN_QUESTIONS_PER_SECOND, self.rate / 2)
         pause = min(MAX_PROBE_PAUSE_SECONDS, shortest * 2.0 ** min(self._failures - 1, _MOST_DOUBLINGS))
         asked_for = error.retry_after if isinstance(error, ApiStatusError) else None

@@ -32,7 +32,7 @@ class Watched:
 
     __slots__ = (
         "asked_at", "batch", "due_at", "first_done", "id", "mark", "page", "pause", "policy", "since", "told_at",
-        "told_counts", "trouble", "unlisted_until", "was_due_at",
+        "told_counts", "trouble", "trouble_is_shared", "unlisted_until", "was_due_at",
     )  # fmt: skip
 
     def __init__(self, batch_id: str, policy: WatchPolicy, since: float) -> None:
@@ -51,6 +51,8 @@ class Watched:
         # When it was last asked for by itself: pages are checked against such answers.
         self.asked_at = 0.0
         self.trouble: BatchError | None = None
+        # True when it is the service's as a whole, and passes with it.
+        self.trouble_is_shared = False
         self.told_at = 0.0
         self.told_counts: RequestCounts | None = None
 

@@ -160,8 +160,11 @@ class Watch:
         :param now: Epoch seconds.
         :param is_outage: True when the service did not answer or had a fault, False when it refused.
         :param retry_after: Seconds the service wants to be left alone.
-        :returns: True when this is the first miss in a row, so that it is told once.
+        :returns: True when this is the first miss in a row, so that it is told once. Of a batch that has ended nothing
+            more needs to be known.
         """
+        if batch_id in self._seen and self._seen[batch_id].status.has_ended:
+            return False
         before = self._trouble.get(batch_id)
         since = now if before is None else before.since
         refused_since = None if is_outage else now
@@ -172,6 +175,14 @@ class Watch:
         answer_by = now + pause * (1 + JITTER_FRACTION) + ANSWER_SECONDS if pause else 0.0
         self._trouble[batch_id] = _Trouble(since, refused_since, reason, now + pause, answer_by)
         return before is None
+
+    def recover(self, batch_id: str) -> None:
+        """
+        Take in that a batch can be asked for again, though it was not asked yet.
+
+        :param batch_id: The batch.
+        """
+        self._trouble.pop(batch_id, None)
 
     def decide(self, now: float, *, jitter: float) -> Decision:
         """

@@ -33,8 +33,9 @@ log = logging.getLogger(__name__)
 # A page of a hundred batches takes milliseconds to read, which the event loop's other triggers must not feel.
 PAGES_AT_A_TIME = 2
 QUESTIONS_AT_A_TIME = 8
-# Bounds one look, so that a changed plan or connection is not kept waiting; what is left comes first in the next look.
-MAX_QUESTIONS_IN_A_LOOK = 1000
+# Bounds the questions of one look, so that a changed plan, connection or rate is not kept waiting; what is left comes
+# first in the next look.
+QUESTIONS_SECONDS = 25.0
 # So many failures in a row mean that the service is down, and not that something is wrong with these batches.
 FAILURES_OF_A_SERVICE = 5
 
@@ -82,6 +83,7 @@ class Look:
         self._clock = clock
         self._shown: set[str] = set()
         self._unread: set[str] = set()
+        self._list_refusal: str | None = None
         self._failures_left = 1 if is_probe else FAILURES_OF_A_SERVICE
         self._next_question = 0.0
 
@@ -112,15 +114,20 @@ class Look:
         else:
             singles += plan.search
         self.singles = len(singles)
-        await self._ask_for_each(singles[:MAX_QUESTIONS_IN_A_LOOK])
+        singles.sort(key=lambda watched: watched.was_due_at)
+        await self._ask_for_each(singles[: max(1, int(self._rate * QUESTIONS_SECONDS))])
+        if self._list_refusal is not None and self.service_error is None:
+            self._tell(self._trust.page_failed(self._list_refusal, self._clock(), may_pass=False))
+
+    def _may_read(self) -> bool:
+        return self.service_error is None and self._list_refusal is None and self._trust.is_usable(self._clock())
 
     def _may_search(self, wanted: list[Watched]) -> bool:
-        is_usable = self.service_error is None and self._trust.is_usable(self._clock())
-        return is_usable and is_worth_searching(len(wanted))
+        return self._may_read() and is_worth_searching(len(wanted))
 
     async def _read_known_page(self, cursor: str, sample: Watched, gate: asyncio.Semaphore) -> None:
         async with gate:
-            if self.service_error is not None or not self._trust.is_usable(self._clock()):
+            if not self._may_read():
                 self._unread.add(cursor)
                 return
             page = await self._read_page(cursor)
@@ -174,11 +181,13 @@ class Look:
     def _note_page_error(self, cursor: str, error: ApiError) -> None:
         if isinstance(error, RateLimitError) or _is_out_of_reach(error):
             self.service_error = error
-        if not error.retryable and cursor != TOP:
+        if isinstance(error, AuthenticationError):
+            # The key may be wrong, or allowed to see batches and not their list: the questions that follow tell.
+            self._list_refusal = str(error)
+        elif not error.retryable and cursor != TOP:
             return  # the batch that the cursor names may be gone: the page is forgotten, and the list is not to blame
         self._unread.add(cursor)
-        if self.service_error is None:
-            # A refusal is about the list, and not about the batches: a key may be allowed to see one and not the other.
+        if self.service_error is None and self._list_refusal is None:
             self._tell(self._trust.page_failed(str(error), self._clock(), may_pass=error.retryable))
 
     async def _ask_for_each(self, singles: Iterable[Watched]) -> None:

@@ -69,9 +69,10 @@ class Mailboxes:
         :param subscription: Who waits.
         :param news: What is new.
         """
-        if subscription.not_before <= self._clock():
+        if subscription.not_before <= self._clock() and not subscription.held:  # newer news never comes first
             subscription.tell(news)
         else:
+            subscription.held += 1
             self._serial += 1  # news cannot be compared
             heapq.heappush(self._early, (subscription.not_before, self._serial, subscription, news))
 
@@ -84,6 +85,7 @@ class Mailboxes:
         told = 0
         while self._early and self._early[0][0] <= self._clock():
             _, _, subscription, news = heapq.heappop(self._early)
+            subscription.held -= 1
             subscription.tell(news)
             told += 1
             if told % TOLD_AT_A_TIME == 0:

@@ -30,7 +30,7 @@ from airflow_batch_provider.polling.keeper import ClientKeeper, LoadSettings, Op
 from airflow_batch_provider.polling.looks import Look
 from airflow_batch_provider.polling.mailboxes import TOLD_AT_A_TIME, Mailboxes
 from airflow_batch_provider.polling.quiet import be_quiet
-from airflow_batch_provider.polling.subscription import Miss, Subscription
+from airflow_batch_provider.polling.subscription import Miss, Recovered, Subscription
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +176,8 @@ class Poller:
             )  # fmt: skip
             await look.at(due)
             trouble = look.service_error
-            self._note_crowd(look.singles, due[0].pause)
+            if trouble is None:
+                self._note_crowd(look.singles, due[0].pause)
         except ConfigurationError as error:
             trouble = error
         finally:
@@ -215,6 +216,7 @@ class Poller:
     def _missed(self, watched: Watched, error: BatchError) -> None:
         """The service answers, but not about this batch."""
         self._schedule.looked(watched, self._clock())
+        watched.trouble_is_shared = False
         self._tell_trouble(watched, error)
 
     def _tell_trouble(self, watched: Watched, error: BatchError) -> bool:
@@ -229,6 +231,7 @@ class Poller:
         if error is None:
             if self._health.is_well():
                 log.info("The batches of connection %s can be asked for again.", self._name)
+                await self._end_shared_trouble()
             return
         shortest = min((watched.policy.poll_interval for watched in due), default=MAX_PROBE_PAUSE_SECONDS)
         if self._health.is_ill(error, self._clock(), shortest=shortest, jitter=self._jitter()):
@@ -237,9 +240,22 @@ class Poller:
     async def _tell_all(self, error: BatchError) -> None:
         told = 0
         for watched in self._schedule.all():
+            if watched.trouble is None:
+                watched.trouble_is_shared = True
             told += self._tell_trouble(watched, error)
             if told % TOLD_AT_A_TIME == 0:
                 await asyncio.sleep(0)
+
+    async def _end_shared_trouble(self) -> None:
+        """Nobody's patience must end while a crowd waits for its turn to be asked for."""
+        told = 0
+        for watched in self._schedule.all():
+            if watched.trouble is not None and watched.trouble_is_shared:
+                watched.trouble = None
+                self._mailboxes.tell(watched.id, Recovered(watched.id))
+                told += 1
+                if told % TOLD_AT_A_TIME == 0:
+                    await asyncio.sleep(0)
 
     def _note_crowd(self, singles: int, pause: float) -> None:
         """Say when asking one by one takes longer than the pause, so that everybody waits for a turn."""

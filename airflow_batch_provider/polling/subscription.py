@@ -27,7 +27,17 @@ class Miss(NamedTuple):
     error: BatchError
 
 
-News = Batch | Miss
+class Recovered(NamedTuple):
+    """
+    The service can be asked again, after trouble that concerned all; this batch has its turn soon.
+
+    :param batch_id: The batch.
+    """
+
+    batch_id: str
+
+
+News = Batch | Miss | Recovered
 
 
 class Subscription:
@@ -36,13 +46,15 @@ class Subscription:
 
     :param batch_ids: The batches.
     :param not_before: Epoch seconds before which the poller puts nothing in.
+    :ivar held: How much the poller still holds back for that reason.
     """
 
-    __slots__ = ("_news", "_waiter", "batch_ids", "not_before")
+    __slots__ = ("_news", "_waiter", "batch_ids", "held", "not_before")
 
     def __init__(self, batch_ids: Iterable[str], not_before: float = 0.0) -> None:
         self.batch_ids = tuple(batch_ids)
         self.not_before = not_before
+        self.held = 0
         self._news: list[News] | None = None
         self._waiter: asyncio.Future[None] | None = None
 

@@ -146,15 +146,19 @@ class BatchTrigger(BaseTrigger):
             raise ConfigurationError(f"{str(error).rstrip('.')}. Create the connection again before a retry.") from None
 
     def _take(self, news: list[News], watch: Watch) -> None:
-        from airflow_batch_provider.polling import Miss
+        from airflow_batch_provider.polling import Miss, Recovered
         from airflow_batch_provider.waiting import note_miss
 
         now = time.time()
         for item in news:
-            if not isinstance(item, Miss):
-                watch.observe(item, now)
-            elif note_miss(watch, item.batch_id, item.error, now):
-                log.warning("%s Waiting goes on.", item.error)
+            match item:
+                case Miss(batch_id, error):
+                    if note_miss(watch, batch_id, error, now):
+                        log.warning("%s Waiting goes on.", error)
+                case Recovered(batch_id):
+                    watch.recover(batch_id)
+                case _:
+                    watch.observe(item, now)
 
     async def _report(self, watch: Watch, reporter: ProgressReporter) -> None:
         now = time.time()
@@ -166,8 +170,8 @@ class BatchTrigger(BaseTrigger):
 
     def _first_look_at(self) -> float:
         # dag.test() has no task instance here and no scheduler to race with.
-        pause = self.poll_interval if self.task_instance is None else max(self.poll_interval, FIRST_LOOK_SECONDS)
-        return min(self.started_at + pause, self.deadline_at)
+        first = min(self.started_at + self.poll_interval, self.deadline_at)
+        return first if self.task_instance is None else max(first, self.started_at + FIRST_LOOK_SECONDS)
 
     def _event(self, decision: Done | TimedOut | GaveUp) -> WaitEvent:
         ids = tuple(self.batch_ids)

@@ -43,15 +43,25 @@ def test_the_service_is_left_alone_as_long_as_it_wants() -> None:
 
 
 def test_the_rate_follows_what_the_service_bears() -> None:
-    """Halved by each 429 down to one question a second, raised a tenth by each look without trouble."""
+    """Halved by each look that meets a 429, down to one question a second, raised a tenth by each without trouble."""
     health = ServiceHealth()
     ill(health)
     assert health.rate == MAX_QUESTIONS_PER_SECOND
+    health.is_well()
     ill(health, RateLimitError("slow", 429))
     assert health.rate == MAX_QUESTIONS_PER_SECOND / 2
     for _ in range(20):
+        health.is_well()
         ill(health, RateLimitError("slow", 429))
     assert health.rate == MIN_QUESTIONS_PER_SECOND
     for _ in range(100):
         health.is_well()
     assert health.rate == MAX_QUESTIONS_PER_SECOND
+
+
+def test_probes_do_not_slow_down_what_follows() -> None:
+    """A storm of 429 for minutes is met with one question a minute; when it is over, the rate is half, and not a trickle."""
+    health = ServiceHealth()
+    for _ in range(20):
+        ill(health, RateLimitError("slow", 429))
+    assert health.rate == MAX_QUESTIONS_PER_SECOND / 2

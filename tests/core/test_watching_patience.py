@@ -148,3 +148,24 @@ def test_nobody_gives_up_before_the_service_wants_to_be_asked() -> None:
     assert watch.verdict(NOW + 3_600) is None
     assert watch.verdict_at() > NOW + 3_960
     assert isinstance(watch.verdict(watch.verdict_at()), GaveUp)
+
+
+def test_of_an_ended_batch_nothing_more_is_known() -> None:
+    """What others hear of a batch that ended before is no trouble: nobody is woken again and again because of it."""
+    watch = watching("a", "b")
+    watch.observe(batch("a", BatchStatus.COMPLETED), NOW)
+
+    assert not watch.miss("a", "the key is refused", NOW + 10, is_outage=False)
+
+    assert watch.verdict_at() == NOW + 86_400
+    assert waits(watch, 1_000)
+
+
+def test_recovery_ends_the_trouble_before_the_answer() -> None:
+    """When the service can be asked again, the patience of those who wait for their turn begins anew."""
+    watch = watching()
+    watch.miss("a", "refused", NOW, is_outage=False)
+    watch.recover("a")
+
+    assert waits(watch, 1_000)
+    watch.recover("a")  # said twice does no harm

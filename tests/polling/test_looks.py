@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from airflow_batch_provider.core.health import MAX_QUESTIONS_PER_SECOND
+from airflow_batch_provider.polling import looks
 from airflow_batch_provider.polling.poller import Poller
 from airflow_batch_provider.polling.subscription import Subscription
 from tests.polling.support import FakeService, hear, poller_of, run, subscribe
@@ -224,6 +225,24 @@ def test_a_cursor_that_is_gone_is_forgotten() -> None:
         service.answer = lambda request: error(404) if request.url.params.get("after") == "b200" else None
         await asyncio.sleep(5)
         assert await ends_are_heard(service, subscriptions, 7.5)
+        await poller.stop()
+
+    run(scenario())
+
+
+def test_the_longest_overdue_is_asked_for_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch whose page shows too few of ours has its turn among those that no page shows."""
+    monkeypatch.setattr(looks, "QUESTIONS_SECONDS", 1.0)  # 40 questions a look, of 400 batches
+    service = FakeService(400)
+    only = {"object": "list", "data": [service._batch("b7"), service._batch("b8")], "has_more": False}
+    service.answer = lambda request: httpx.Response(200, json=only) if request.url.path == "/v1/batches" else None
+
+    async def scenario() -> None:
+        poller, subscriptions = watch_all(service)
+        await asyncio.sleep(30)
+        service.status["b7"] = "completed"
+        news = await hear(subscriptions[7], 15)
+        assert news[-1].status.has_ended  # type: ignore[union-attr]
         await poller.stop()
 
     run(scenario())

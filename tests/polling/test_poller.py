@@ -15,7 +15,7 @@ from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.watching import WatchPolicy
 from airflow_batch_provider.exceptions import ConfigurationError
 from airflow_batch_provider.polling import awaited_here, join, leave, registry
-from airflow_batch_provider.polling.subscription import Miss
+from airflow_batch_provider.polling.subscription import Miss, Recovered
 from tests.polling.support import FakeService, hear, now, poller_of, run, subscribe
 
 
@@ -133,10 +133,11 @@ def test_an_outage_is_told_once_and_survived() -> None:
         service.status["b7"] = "completed"
         await asyncio.sleep(70)
         for subscription in subscriptions:
-            miss, *batches = await subscription.news(now(), now)
+            miss, end_of_it, *batches = await subscription.news(now(), now)
             assert isinstance(miss, Miss)
             assert miss.error.retryable
-            assert len(batches) == 1
+            assert isinstance(end_of_it, Recovered | Batch)  # one batch is the probe
+            assert len(batches) == ("b7" in subscription.batch_ids)
         await poller.stop()
 
     run(scenario())
@@ -214,7 +215,7 @@ def test_retry_after_holds_for_everybody() -> None:
         assert sum(service.asked.values()) > asked
         news = [await subscription.news(now(), now) for subscription in subscriptions[:200]]
         assert all(any(isinstance(item, Miss) for item in items) for items in news)
-        assert all(isinstance(items[-1], Batch) for items in news)
+        assert all(isinstance(items[-1], Recovered | Batch) for items in news)
         await poller.stop()
 
     run(scenario())

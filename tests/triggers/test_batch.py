@@ -16,6 +16,7 @@ from airflow_batch_provider.hooks import killed
 from airflow_batch_provider.sandbox import SandboxServer
 from airflow_batch_provider.triggers import batch as trigger_module
 from airflow_batch_provider.triggers.batch import BatchTrigger
+from tests.contexts import FakeTaskInstance
 from tests.dags import connection
 from tests.samples import create_batch
 from tests.waits import ended
@@ -87,6 +88,21 @@ def test_deadline_ends_the_wait_and_leaves_the_batch(client: BatchClient) -> Non
 
     assert (event.outcome, event.open_ids) == ("timed_out", (batch.id,))
     assert client.get_batch(batch.id).status.may_be_cancelled
+
+
+def test_a_near_deadline_does_not_overtake_the_scheduler(client: BatchClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event within seconds of the deferral would fail the task, so a shorter wait takes a little longer."""
+    monkeypatch.setattr(trigger_module, "FIRST_LOOK_SECONDS", 0.6)
+    batch = create_batch(client, sandbox="stall=true")
+    waiting = trigger(batch.id, seconds=0.1)
+    waiting.task_instance = FakeTaskInstance()
+    waiting._shows_progress = False
+    began = time.time()
+
+    event = fire(waiting)
+
+    assert (event.outcome, event.open_ids) == ("timed_out", (batch.id,))
+    assert time.time() - began >= 0.6
 
 
 def test_deadline_is_wall_clock() -> None:

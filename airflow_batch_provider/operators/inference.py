@@ -134,9 +134,7 @@ class BatchInferenceOperator(BaseOperator):
         with airflow_boundary(), open_hook(self.conn_id) as hook:
             read = WaitEvent.from_event(event)
             if read.outcome == "gave_up":
-                from airflow_batch_provider.waiting import gave_up_error
-
-                raise gave_up_error(read.open_ids, read.reason)
+                _ask_once_more(hook, read)
             run = self._run(hook, context, is_new_attempt=False)
             return self._go_on(hook, run, run.saved_deadline, context)
 
@@ -244,3 +242,14 @@ class BatchInferenceOperator(BaseOperator):
         if error := verdict(summary, self.fail_on):
             raise error
         return summary
+
+
+def _ask_once_more(hook: BatchHook, read: WaitEvent) -> None:
+    """A trigger's event is a hint: the service that could not be asked may answer again."""
+    from airflow_batch_provider.waiting import gave_up_error
+
+    try:
+        for batch_id in read.open_ids:
+            hook.get_batch(batch_id)
+    except Exception:  # noqa: BLE001 - also Airflow's, when the connection is gone
+        raise gave_up_error(read.open_ids, read.reason) from None

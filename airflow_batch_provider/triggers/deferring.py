@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.events import WaitEvent
-from airflow_batch_provider.exceptions import ApiError, JobError
+from airflow_batch_provider.exceptions import ApiError, JobError, WaitingFailedError
 from airflow_batch_provider.hooks.batch import BatchHook
 
 log = logging.getLogger(__name__)
@@ -47,30 +47,30 @@ class Wait:
         :raises ApiError: The service refuses the question.
         """
         try:
-            batches = [hook.get_batch(batch_id) for batch_id in self.batch_ids]
+            return _if_ended(self._ask(hook))
         except ApiError as error:
             if not error.retryable:
                 raise
             log.warning("%s Waiting goes on.", error)
             return None
-        return batches if all(batch.status.has_ended for batch in batches) else None
 
     def settle(self, hook: BatchHook, error: JobError | None) -> list[Batch] | None:
         """
-        Look once more after the trigger fired: its event is a hint, and the batches may have ended meanwhile.
+        Look once more after the trigger fired: its event is a hint. The batches may have ended meanwhile, and a service
+        that could not be asked may answer again.
 
         :param hook: The connection.
         :param error: What the event says went wrong, if anything.
         :returns: The batches when all have ended; None when they are to be waited for again.
-        :raises JobError: ``error``, when they have not ended, or cannot be asked for.
+        :raises JobError: ``error``, when they cannot be asked for, or have not ended in time.
         """
+        if error is None:
+            return self.look(hook)
         try:
-            ended = self.look(hook)
-        except Exception:  # also Airflow's, when the connection is gone
-            if error is None:
-                raise
+            ended = _if_ended(self._ask(hook))
+        except Exception:  # noqa: BLE001 - also Airflow's, when the connection is gone
             raise error from None
-        if ended is None and error is not None:
+        if ended is None and not isinstance(error, WaitingFailedError):
             raise error
         return ended
 
@@ -96,6 +96,13 @@ class Wait:
         left = max(0.0, self.deadline_at - time.time()) + BACKSTOP_SECONDS
         task.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=left))
         raise RuntimeError("Airflow did not defer the task.")
+
+    def _ask(self, hook: BatchHook) -> list[Batch]:
+        return [hook.get_batch(batch_id) for batch_id in self.batch_ids]
+
+
+def _if_ended(batches: list[Batch]) -> list[Batch] | None:
+    return batches if all(batch.status.has_ended for batch in batches) else None
 
 
 def ended_well(event: Any) -> tuple[WaitEvent, JobError | None]:

@@ -330,6 +330,18 @@ def test_resume_without_a_good_event_is_no_success(task: Task, event: Any, error
     assert not isinstance(caught.value, AirflowFailException)
 
 
+def test_a_service_that_answers_again_is_waited_for(task: Task) -> None:
+    """The triggerer could not ask for too long, but the worker can: the run goes on, and nothing is paid twice."""
+    first = task.defer()
+    ids = tuple(first.trigger.batch_ids)
+    event = WaitEvent("gave_up", ids, 1.0, ids, "Gone.").to_event()
+
+    with pytest.raises(TaskDeferred) as again:
+        task.operator(deferrable=True).execute_complete(context(), event)
+
+    assert again.value.trigger.batch_ids == list(ids)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -274,6 +274,21 @@ def test_a_batch_that_ended_meanwhile_is_no_timeout(client: BatchClient, file_id
     assert create(file_id).execute_complete(task_context(), event) == batch.id
 
 
+@pytest.mark.parametrize(
+    ("outcome", "goes_on"),
+    [pytest.param("gave_up", True, id="gave-up"), pytest.param("timed_out", False, id="timed-out")],
+)
+def test_a_service_that_answers_again_is_waited_for(
+    client: BatchClient, file_id: str, outcome: Any, goes_on: bool
+) -> None:
+    """The triggerer could not ask for too long, but the worker can: the wait goes on. A deadline is a deadline."""
+    batch = create_batch(client, sandbox="stall=true")
+    event = WaitEvent(outcome, (batch.id,), time.time() + 100, (batch.id,), "Gone.").to_event()
+
+    with pytest.raises(TaskDeferred if goes_on else BatchTimeoutError):
+        create(file_id).execute_complete(task_context(), event)
+
+
 def test_a_deleted_connection_does_not_hide_what_goes_on(file_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The task fails with the batch's own words: it runs on and is billed."""
     monkeypatch.delenv("AIRFLOW_CONN_BATCH_DEFAULT")

@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from airflow_batch_provider.client.settings import ServiceSettings
+from airflow_batch_provider.client.wording import HIDDEN, MAX_CODE, shorten
 from airflow_batch_provider.exceptions import (
     ApiStatusError,
     AuthenticationError,
@@ -24,11 +25,6 @@ from airflow_batch_provider.exceptions import (
     RateLimitError,
     ServerError,
 )
-
-MAX_MESSAGE = 300
-MAX_CODE = 64
-# More is not looked at: taking tags out of a page costs the square of its length.
-_MAX_SCANNED = 10_000
 
 MISSING_PROVIDER = "gateway_missing_provider"
 INVALID_PROVIDER = "gateway_invalid_provider"
@@ -56,9 +52,6 @@ _USUAL_REASONS = (
     "provider cannot run batches."
 )
 _FETCH_CAUSE = re.compile(r"fetch failed Cause: (?:\w*Error:?)?(.*?)(?:Name: \w+)?$")
-
-
-_HIDDEN = "its text is not shown, because it may quote requests"
 
 
 class Refusal(NamedTuple):
@@ -152,8 +145,8 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes, redact: C
     gateway_code = _gateway_code(data, message, own_fault=own_fault)
     if gateway_code == UPSTREAM_DOWN:
         # The service's outage in the gateway's words, which passes.
-        return Refusal(_fetch_cause(_shorten(redact(message))), gateway_code, False)
-    text = _shorten(redact(message)) or (_HIDDEN if message.strip() else _empty_text(status))
+        return Refusal(_fetch_cause(shorten(redact(message))), gateway_code, False)
+    text = shorten(redact(message)) or (HIDDEN if message.strip() else _empty_text(status))
     return Refusal(text, gateway_code or (redact(code)[:MAX_CODE] if code else None), own_fault or bool(gateway_code))
 
 
@@ -226,15 +219,6 @@ def _fetch_cause(text: str) -> str:
     """``Message: fetch failed Cause: Error: connect ECONNREFUSED ... Name: TypeError`` without what says nothing."""
     match = _FETCH_CAUSE.search(text)
     return (match and match[1].strip()) or "fetch failed"
-
-
-def _shorten(message: str) -> str:
-    """One readable line. What follows a brace or bracket may be a quoted request, and prompts stay out of logs."""
-    text = re.sub(r"(?is)<(script|style)\b.*?</\1\s*>", " ", message[:_MAX_SCANNED])
-    text = re.sub(r"<[^>]*>", " ", text)
-    text = re.split(r"failing (?:line|chunk):|[{\[]", text, maxsplit=1)[0]
-    text = " ".join(text.split()).encode(errors="replace").decode()  # half a surrogate pair cannot be logged
-    return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"
 
 
 def _empty_text(status: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import pendulum
 from pendulum import DateTime
 
+from airflow_batch_provider.client.wording import HIDDEN, MAX_CODE, shorten
 from airflow_batch_provider.core.batches import Batch, BatchProblem, RemoteFile, RequestCounts
 from airflow_batch_provider.core.status import BatchStatus
 from airflow_batch_provider.exceptions import ApiResponseError
@@ -155,14 +156,19 @@ def _problems(data: Any) -> tuple[BatchProblem, ...]:
         return ()
     return tuple(
         BatchProblem(
-            message=_text(entry.get("message")) or "no message",
-            code=_text(entry.get("code")),
+            message=_words(entry.get("message")),
+            code=(_text(entry.get("code")) or "")[:MAX_CODE] or None,
             line=_number(entry.get("line")),
             param=_text(entry.get("param")),
         )
         for entry in entries
         if isinstance(entry, dict)
     )
+
+
+def _words(value: Any) -> str:
+    text = _text(value)
+    return (shorten(text) or HIDDEN) if text else "no message"
 
 
 def _metadata(batch: Mapping[str, Any]) -> Mapping[str, str] | None:

@@ -3,9 +3,9 @@ Was this task really killed?
 
 Airflow 3.3 calls ``on_kill`` also when nobody killed anything: after a triggerer's pause another one took over, or a
 task was cleared and its new try waits for the same batch. Cancelling then destroys paid work. So the state in the
-database is asked, and only a task that a person (or a timeout of the DAG run) marked failed counts as killed. These
-calls are internal to Airflow: they stay in this module, and when they fail the answer is "not known", which
-cancels nothing.
+database is asked, and only a task that was marked failed counts as killed. A DAG run's timeout marks its tasks skipped:
+their batches go on, and a clear takes them over. These calls are internal to Airflow: they stay in this module, and when
+they fail the answer is "not known", which cancels nothing.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_batch_provider.client import errors
+from airflow_batch_provider.client import errors, wording
 from airflow_batch_provider.client.errors import error_from_answer, read_refusal, retry_after_seconds
 from airflow_batch_provider.exceptions import (
     ApiStatusError,
@@ -99,7 +99,7 @@ def test_quoted_requests_are_cut(message: str) -> None:
     error = error_for(500, {"error": {"message": message}})
 
     assert "PROMPT" not in repr(error)
-    assert len(error.said) <= errors.MAX_MESSAGE
+    assert len(error.said) <= wording.MAX_MESSAGE
 
 
 def test_a_text_that_only_quotes_is_not_called_empty() -> None:
@@ -122,7 +122,7 @@ def test_texts_and_codes_are_bounded() -> None:
 
     assert len(str(error)) < 400
     assert "\n" not in str(error)
-    assert len(error.code or "") == errors.MAX_CODE
+    assert len(error.code or "") == wording.MAX_CODE
 
 
 @pytest.mark.parametrize(

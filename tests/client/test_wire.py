@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_batch_provider.client import wording
 from airflow_batch_provider.client.wire import batch_from_wire, file_from_wire, moment_from_wire
 from airflow_batch_provider.core.batches import BatchProblem, RequestCounts
 from airflow_batch_provider.core.status import BatchStatus
@@ -181,3 +182,19 @@ def test_not_telling_metadata_is_not_telling_none() -> None:
 def test_errors_of_all_shapes(errors: Any, problems: tuple[BatchProblem, ...]) -> None:
     """The list may stand alone, and entries may lack everything."""
     assert batch_from_wire({"id": "b", "errors": errors}).problems == problems
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        pytest.param('Invalid body: {"messages": "the prompt"}', "Invalid body:", id="quotes-a-request"),
+        pytest.param('{"messages": "the prompt"}', wording.HIDDEN, id="is-a-request"),
+        pytest.param("x" * 10_000, "x" * (wording.MAX_MESSAGE - 1) + "…", id="long"),
+        pytest.param("half \ud83d", "half ?", id="half-a-character"),
+    ],
+)
+def test_errors_are_fit_for_a_log(message: str, shown: str) -> None:
+    """They go into exceptions, logs and XCom, where requests do not belong."""
+    (problem,) = batch_from_wire({"id": "b", "errors": [{"message": message, "code": "c" * 1000}]}).problems
+
+    assert problem == BatchProblem(shown, "c" * wording.MAX_CODE)

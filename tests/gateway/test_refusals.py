@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_batch_provider.client import errors
+from airflow_batch_provider.client import errors, wording
 from airflow_batch_provider.exceptions import (
     ApiResponseError,
     ApiStatusError,
@@ -124,7 +124,7 @@ def test_the_services_own_words_come_through(
 
 def test_a_key_at_the_edge_of_a_long_message_is_not_shown_in_part(connect: Connect, upstream: Upstream) -> None:
     """Secrets are wiped before the message is cut: half a key is still a secret."""
-    upstream.on("GET /batches/b", Answer.refusal(400, "x" * (errors.MAX_MESSAGE - 12) + KEY))
+    upstream.on("GET /batches/b", Answer.refusal(400, "x" * (wording.MAX_MESSAGE - 12) + KEY))
     assert KEY[:6] not in str(refused(connect(upstream.url), "get"))
 
 

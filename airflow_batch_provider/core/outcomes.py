@@ -8,6 +8,7 @@ as text). Only ``custom_id`` is needed to join a row; what cannot be read counts
 from __future__ import annotations
 
 import json
+import re
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
 
@@ -15,6 +16,7 @@ import msgspec
 
 NULL = b"null"
 _RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
+_PLAIN_CODE = re.compile(r"[A-Za-z0-9._:/ -]{1,64}").fullmatch
 _RETRYABLE_CODES = frozenset({"rate_limit_exceeded", "server_error", "internal_error", "timeout", "overloaded"})
 
 
@@ -63,8 +65,11 @@ class _Usage(msgspec.Struct, gc=False):
 
 
 class _Body(msgspec.Struct, gc=False):
+    """The body of a plain success; some services say 200 and put an error into it."""
+
     model: str | None = None
     usage: _Usage | None = None
+    error: None = None
 
 
 class _Response(msgspec.Struct, gc=False):
@@ -123,7 +128,7 @@ def refused_answer(custom_id: str, code: str, message: str) -> Answer:
     :param message: The service's words.
     """
     error = json.dumps({"code": code, "message": message}).encode()
-    return Answer(custom_id, Outcome.FAILED, False, NULL, error, 0, 0, None, code)
+    return Answer(custom_id, Outcome.FAILED, False, NULL, error, 0, 0, None, _plain_code(code) or "batch_failed")
 
 
 def ended_answer(custom_id: str, outcome: Outcome) -> Answer:
@@ -135,6 +140,22 @@ def ended_answer(custom_id: str, outcome: Outcome) -> Answer:
     """
     error = json.dumps({"code": f"batch_{outcome.value}", "message": f"The batch was {outcome.value} first."}).encode()
     return Answer(custom_id, outcome, True, NULL, error, 0, 0, None, outcome.value)
+
+
+def encode(value: Any) -> bytes:
+    """
+    Write what a service said as JSON, whatever it is.
+
+    :param value: Decoded JSON.
+    """
+    if value is None:
+        return NULL
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except ValueError:
+        # NaN and infinite numbers are no JSON: null stands for them. Half a surrogate pair is written as an escape.
+        finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
+        return json.dumps(finite, separators=(",", ":")).encode()
 
 
 def encode_tail(answer: Answer, round_number: int, batch_id_json: bytes) -> bytes:
@@ -151,7 +172,7 @@ def encode_tail(answer: Answer, round_number: int, batch_id_json: bytes) -> byte
     ) % (
         answer.outcome.encode(), answer.response, answer.error,
         usage if answer.input_tokens or answer.output_tokens else NULL,
-        NULL if answer.model is None else msgspec.json.encode(answer.model), round_number, batch_id_json,
+        encode(answer.model), round_number, batch_id_json,
     )  # fmt: skip
 
 
@@ -171,21 +192,27 @@ def _read_odd(line: bytes) -> Answer:
     code = _code(error)
     if code in ("batch_expired", "batch_cancelled"):
         outcome = Outcome.EXPIRED if code == "batch_expired" else Outcome.CANCELLED
-        return Answer(custom_id, outcome, True, NULL, _encode(error), 0, 0, None, outcome.value)
+        return Answer(custom_id, outcome, True, NULL, encode(error), 0, 0, None, outcome.value)
     if not error and body is not None and (status is None or 200 <= status < 300):
         usage: dict[str, Any] = body["usage"] if isinstance(body, dict) and isinstance(body.get("usage"), dict) else {}
         model = body.get("model") if isinstance(body, dict) and isinstance(body.get("model"), str) else None
         spent = [_to_int(usage.get(a)) or _to_int(usage.get(b)) or 0 for a, b in _USAGE_FIELDS]
-        return Answer(custom_id, Outcome.SUCCEEDED, False, _encode(body), NULL, spent[0], spent[1], model, "")
-    # Without a status or code nobody knows whether it would fail again: one more try is cheap, a lost row is not.
-    is_retryable = status is None and code is None
-    is_retryable = is_retryable or code in _RETRYABLE_CODES or (status is not None and _passes(status))
-    reason = " ".join(str(part) for part in (status, code) if part) or "no reason given"
+        return Answer(custom_id, Outcome.SUCCEEDED, False, encode(body), NULL, spent[0], spent[1], model, "")
+    is_retryable = _may_pass(status, code)
+    reason = " ".join(str(part) for part in (_http_status(status), code) if part) or "no reason given"
     error = error or {"message": "The service gives no reason."}
-    return Answer(custom_id, Outcome.FAILED, is_retryable, _encode(body), _encode(error), 0, 0, None, reason)
+    return Answer(custom_id, Outcome.FAILED, is_retryable, encode(body), encode(error), 0, 0, None, reason)
 
 
-def _passes(status: int) -> bool:
+def _may_pass(status: int | None, code: str | None) -> bool:
+    """Say whether a failure may end better the next time."""
+    if code in _RETRYABLE_CODES:
+        return True
+    if status is None or status < 300:  # says nothing of a failure; some services give the right one as code
+        status = _http_status(code)
+    if status is None:
+        # Without a status or code nobody knows whether it would fail again: one more try is cheap, a lost row is not.
+        return code is None
     return status in _RETRYABLE_STATUS or status >= 500
 
 
@@ -202,9 +229,22 @@ def _object(body: Any) -> Any:
 def _code(error: Any) -> str | None:
     if not isinstance(error, dict):
         return None
-    code = error.get("code") or error.get("type")
+    code = _plain_code(error.get("code")) or _plain_code(error.get("type"))
     # OGX says only "request_failed" and hides the status in the text: that is no code to judge by.
-    return str(code) if code and code != "request_failed" else None
+    return None if code == "request_failed" else code
+
+
+def _plain_code(value: Any) -> str | None:
+    """A code, when it is one. It goes into journal, log and XCom: long or odd ones may hold words of a prompt."""
+    if not value or isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    return str(value) if _PLAIN_CODE(str(value)) else None
+
+
+def _http_status(value: Any) -> int | None:
+    """A number that may be a status: three digits."""
+    number = _to_int(value)
+    return number if number is not None and 100 <= number <= 999 else None
 
 
 def _to_int(value: Any) -> int | None:
@@ -212,17 +252,6 @@ def _to_int(value: Any) -> int | None:
         return None if isinstance(value, bool) else int(value)
     except (TypeError, ValueError, OverflowError):
         return None
-
-
-def _encode(value: Any) -> bytes:
-    if value is None:
-        return NULL
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except ValueError:
-        # NaN and infinite numbers are no JSON: null stands for them. Half a surrogate pair is written as an escape.
-        finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
-        return json.dumps(finite, separators=(",", ":")).encode()
 
 
 _NO_USAGE = _Usage()

@@ -9,7 +9,6 @@ import msgspec
 
 from airflow_batch_provider.core import outcomes
 
-_encode = msgspec.json.encode
 _SUCCEEDED = b',"outcome":"succeeded","response":'
 
 
@@ -75,4 +74,4 @@ class PlainLines:
 
     def _end_with(self, model: str | None) -> str:
         """Everything of a row that follows from its model."""
-        return self._ends.setdefault(model, _encode(model).decode() + self._end)
+        return self._ends.setdefault(model, outcomes.encode(model).decode() + self._end)

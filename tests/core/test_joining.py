@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -40,7 +41,8 @@ def joiner(ids: list[str], *, can_go_again: bool = False, first_index: int = 0) 
 
 
 def encode(row: Any, end: bytes = b"\n", *, ascii_only: bool = False) -> bytes:
-    return json.dumps(row, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass") + end
+    text = json.dumps(row, ensure_ascii=ascii_only)
+    return re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text).encode() + end
 
 
 def success(custom_id: str, text: str = "hi", **body: Any) -> dict[str, Any]:
@@ -121,6 +123,12 @@ LINES: dict[str, tuple[Any, Outcome]] = {
         lambda i, t: {"custom_id": i, "response": {"status_code": "200", "body": {"t": t}}},
         Outcome.SUCCEEDED,
     ),
+    "half a surrogate pair as model": (lambda i, t: success(i, t, model="m\ud83d"), Outcome.SUCCEEDED),
+    "half a surrogate pair as model, with NaN": (
+        lambda i, t: success(i, t, model="\udc00", score=float("nan")),
+        Outcome.SUCCEEDED,
+    ),
+    "error inside a good answer": (lambda i, t: success(i, t, error={"code": "server_error"}), Outcome.FAILED),
     "refused": (lambda i, t: failure(i), Outcome.FAILED),
     "passing failure": (lambda i, t: failure(i, 429), Outcome.FAILED),
     "error without response or code (OGX)": (

@@ -104,6 +104,43 @@ def test_an_error_beside_a_good_status_is_a_failure() -> None:
 
 
 @pytest.mark.parametrize(
+    ("error", "is_retryable", "reason"),
+    [
+        pytest.param({"code": "server_error"}, True, "200 server_error", id="passing-code"),
+        pytest.param({"code": "invalid_prompt"}, False, "200 invalid_prompt", id="final-code"),
+        pytest.param({"code": 429}, True, "200 429", id="passing-status-as-code"),
+        pytest.param({"code": "503"}, True, "200 503", id="passing-status-as-text"),
+        pytest.param({"code": 400}, False, "200 400", id="final-status-as-code"),
+        pytest.param({"message": "boom"}, True, "200", id="no-code"),
+        pytest.param("boom", True, "200", id="text"),
+    ],
+)
+@pytest.mark.parametrize(
+    "rest",
+    [
+        pytest.param({}, id="error-alone"),
+        pytest.param({"object": "response", "status": "failed", "model": "m", "usage": None}, id="responses-api"),
+        pytest.param({"model": "m", "usage": {"prompt_tokens": 1, "completion_tokens": 0}}, id="with-usage"),
+    ],
+)
+def test_an_error_inside_a_good_answer_is_a_failure(
+    error: Any, is_retryable: bool, reason: str, rest: dict[str, Any]
+) -> None:
+    """Services report failures with status 200 too: the status says nothing of them, so the code alone decides."""
+    body = {**rest, "error": error}
+    found = answered(200, body)
+
+    assert (found.outcome, found.is_retryable, found.reason) == (Outcome.FAILED, is_retryable, reason)
+    assert json.loads(found.error) == error
+    assert json.loads(found.response) == body
+
+
+def test_an_answer_whose_error_is_null_is_a_success() -> None:
+    """So the Responses API says that there was none."""
+    assert answered(200, {"status": "completed", "error": None, "usage": {}}).outcome is Outcome.SUCCEEDED
+
+
+@pytest.mark.parametrize(
     "line",
     [
         pytest.param(b"", id="empty"),
@@ -153,6 +190,59 @@ def test_every_answer_makes_a_row_of_json(answer: Answer) -> None:
     assert (row["index"], row["outcome"], row["round"], row["batch_id"]) == (7, answer.outcome, 1, "batch_1")
     assert row["error"]["code"]
     assert row["usage"] is None
+
+
+SECRET = "Dear Ms Doe, your test result"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param({"detail": SECRET}, id="object"),
+        pytest.param([SECRET], id="list"),
+        pytest.param("x" * 65, id="long"),
+        pytest.param(f"{SECRET}\n", id="line-break"),
+        pytest.param("\u00e9", id="letters-of-no-code"),
+        pytest.param("\ud800", id="half-a-surrogate-pair"),
+        pytest.param(10**70, id="long-number"),
+        pytest.param(True, id="truth"),
+        pytest.param(0, id="zero"),
+    ],
+)
+def test_what_is_no_code_never_gets_into_a_reason(code: Any) -> None:
+    """Reasons go into the journal, the log and XCom: only a short plain code does, the rest stays in the row."""
+    found = answered(400, {"error": {"code": code}})
+
+    assert (found.reason, found.is_retryable) == ("400", False)
+    assert json.loads(found.error) == {"code": code}
+    assert answered(400, {"error": {"code": code, "type": "bad_request"}}).reason == "400 bad_request"
+
+
+def test_an_absurd_status_never_gets_into_a_reason() -> None:
+    """It has as many digits as the service likes."""
+    assert answered(10**1000, {"error": {"code": "bad"}}).reason == "bad"
+    assert answered(10**1000, {"text": "x"}).outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [("invalid_model", "invalid_model"), (f"{SECRET} (Ms Doe)", "batch_failed"), ("", "batch_failed")],
+)
+def test_the_code_of_a_refused_batch_is_a_reason_when_it_is_one(code: str, reason: str) -> None:
+    """As with rows; what the service said stays in the row."""
+    found = refused_answer("a", code, "no")
+
+    assert found.reason == reason
+    assert json.loads(found.error)["code"] == code
+
+
+@pytest.mark.parametrize("model", ["m\ud83d", "\ud800", "m\u00e9\u2028"])
+def test_any_model_makes_a_row(model: str) -> None:
+    """An answer is paid for, whatever its model is called; half a surrogate pair stays an escape."""
+    answer = Answer("a", Outcome.SUCCEEDED, False, b"{}", b"null", 1, 1, model, "")
+    row = json.loads(b'{"index":7' + encode_tail(answer, 0, b'"batch_1"'))
+
+    assert row["model"] == model
 
 
 def test_a_refused_batch_does_not_go_again() -> None:

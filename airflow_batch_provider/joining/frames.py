@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
-_HEAD = struct.Struct(">BI")
+_HEAD = struct.Struct(">BBI")
+HEAD_BYTES = _HEAD.size
+# Begins every frame; no text in UTF-8 has this byte.
+_MARK = 0xFF
 
 
 class Kind(IntEnum):
-    """What a frame is about. A helper answers ``END`` and ``FINISH``, each with one ``ANSWER``."""
+    """What a frame is about. A helper says ``READY`` once, and answers ``END`` and ``FINISH`` with one ``ANSWER`` each."""
 
     JOB = 1
     IDS = 2
@@ -23,6 +26,10 @@ class Kind(IntEnum):
     ROLL_BACK = 7
     FINISH = 8
     ANSWER = 9
+    READY = 10
+
+
+_KINDS = frozenset(Kind)
 
 
 class Frame(NamedTuple):
@@ -46,7 +53,7 @@ def send(target: int, kind: Kind, content: bytes = b"") -> None:
     :param content: Its content.
     :raises OSError: Nobody reads any more.
     """
-    head = _HEAD.pack(kind, len(content))
+    head = _HEAD.pack(_MARK, kind, len(content))
     written = os.writev(target, [head, content])
     if written < len(head) + len(content):
         rest = memoryview(head + content)[written:]
@@ -60,11 +67,14 @@ def receive(source: int) -> Frame | None:
 
     :param source: Descriptor of a pipe.
     :returns: The frame; None when nobody writes any more.
+    :raises ValueError: What came is no frame.
     """
     head = _read(source, _HEAD.size)
     if head is None:
         return None
-    kind, size = _HEAD.unpack(head)
+    mark, kind, size = _HEAD.unpack(head)
+    if mark != _MARK or kind not in _KINDS:
+        raise ValueError("What came through the pipe is no frame.")
     content = _read(source, size)
     return None if content is None else Frame(Kind(kind), content)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import select
 import subprocess
 import sys
 from array import array
@@ -21,8 +23,12 @@ from airflow_batch_provider.joining.frames import Kind
 
 PIPE_BYTES = 1 << 20
 CLOSE_SECONDS = 5.0
+# A helper begins within a tenth of a second; a busy machine may take its time.
+BEGIN_SECONDS = 30.0
 # The same places for modules as here, however this process came to them.
-_PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {} import worker; worker.main()"
+_PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {} import worker; worker.main(int(sys.argv[2]))"
+)
 
 
 class HelperLostError(Exception):
@@ -44,26 +50,17 @@ class Helper:
     """
 
     def __init__(self) -> None:
-        command = [
-            sys.executable or "python3",
-            "-c",
-            _PROGRAM.format(__package__),
-            json.dumps(list(map(str, sys.path))),
-        ]
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own program
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # a traceback could hold a row
-                bufsize=0,
-            )
+            self._process, answers = _started()
         except OSError as error:
             raise HelperLostError(type(error).__name__) from error
-        self._pipes = cast("IO[bytes]", self._process.stdin), cast("IO[bytes]", self._process.stdout)
+        self._pipes = cast("IO[bytes]", self._process.stdin), answers
         self._to, self._from = (pipe.fileno() for pipe in self._pipes)
         with suppress(OSError, AttributeError):  # not on every system; and a user may have too many large pipes
             fcntl.fcntl(self._to, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        # It begins while the download does: so much may be sent before it has said that it reads.
+        self._has_begun = False
+        self._unread_room = _pipe_bytes(self._to) // 2
 
     @property
     def pid(self) -> int:
@@ -78,14 +75,14 @@ class Helper:
         :param id_lines: The custom_ids of its requests, in order: lines of JSON arrays.
         :param positions: Positions of its requests in the input; not looked at when they follow one another.
         """
-        self._send(Kind.JOB, msgspec.json.encode(job))
+        self._send(Kind.JOB, _as_json(msgspec.to_builtins(job)))
         if job.first_index is None:
             self._send(Kind.POSITIONS, array("q", positions).tobytes())
         self._send(Kind.IDS, id_lines)
 
     def begin(self, subject: str, *, skips_damage: bool) -> None:
         """Say that a file begins."""
-        self._send(Kind.BEGIN, msgspec.json.encode({"subject": subject, "skips_damage": skips_damage}))
+        self._send(Kind.BEGIN, _as_json({"subject": subject, "skips_damage": skips_damage}))
 
     def write(self, data: bytes, /) -> int:
         """Take the next piece of the file."""
@@ -105,7 +102,7 @@ class Helper:
 
     def finish(self, path: str, offset: int) -> Joined:
         """Settle what is open, and write all rows in order."""
-        answer = self._ask(Kind.FINISH, msgspec.json.encode({"path": path, "offset": offset}))
+        answer = self._ask(Kind.FINISH, _as_json({"path": path, "offset": offset}))
         return Joined(Tally.from_dict(answer["tally"]), answer["open_positions"], answer["bytes"])
 
     def close(self) -> None:
@@ -119,6 +116,9 @@ class Helper:
             self._process.wait()
 
     def _send(self, kind: Kind, content: bytes = b"") -> None:
+        self._unread_room -= frames.HEAD_BYTES + len(content)
+        if not self._has_begun and self._unread_room < 0:
+            self._see_it_begin()
         try:
             frames.send(self._to, kind, content)
         except OSError as error:
@@ -126,13 +126,74 @@ class Helper:
 
     def _ask(self, kind: Kind, content: bytes = b"") -> dict[str, Any]:
         self._send(kind, content)
-        frame = frames.receive(self._from)
+        if not self._has_begun:
+            self._see_it_begin()
+        answer: dict[str, Any] = json.loads(self._receive(Kind.ANSWER))
+        return answer
+
+    def _see_it_begin(self) -> None:
+        poller = select.poll()  # select() knows no descriptors above 1023
+        poller.register(self._from, select.POLLIN)
+        if not poller.poll(BEGIN_SECONDS * 1000):
+            self._process.kill()
+            raise HelperLostError("it has not begun in time")
+        self._receive(Kind.READY)
+        self._has_begun = True
+
+    def _receive(self, kind: Kind) -> bytes:
+        try:
+            frame = frames.receive(self._from)
+        except ValueError as error:
+            self._process.kill()
+            raise HelperLostError("what it says is no frame") from error
         if frame is None:
             raise self._lost()
-        answer: dict[str, Any] = msgspec.json.decode(frame.content)
-        return answer
+        if frame.kind is not kind:
+            self._process.kill()
+            raise HelperLostError("it answers what nobody asked")
+        return frame.content
 
     def _lost(self) -> HelperLostError:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(CLOSE_SECONDS)
         return HelperLostError(f"exit code {self._process.returncode}")
+
+
+def _started() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    """Start the program; return it and the end of a pipe that its answers come from."""
+    source, target = os.pipe()
+    answers = os.fdopen(source, "rb", buffering=0)
+    command = [
+        sys.executable or "python3",
+        "-c",
+        _PROGRAM.format(__package__),
+        json.dumps(list(map(str, sys.path))),
+        str(target),
+    ]
+    try:
+        process = subprocess.Popen(  # noqa: S603 - our own program
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,  # whatever prints there (sitecustomize, a .pth file) answers nothing
+            stderr=subprocess.DEVNULL,  # a traceback could hold a row
+            bufsize=0,
+            pass_fds=(target,),
+        )
+    except BaseException:
+        answers.close()
+        raise
+    finally:
+        os.close(target)
+    return process, answers
+
+
+def _pipe_bytes(pipe: int) -> int:
+    try:
+        return fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+    except (OSError, AttributeError):  # not on every system: what every pipe takes
+        return select.PIPE_BUF
+
+
+def _as_json(value: Any) -> bytes:
+    """As msgspec would not: it refuses half a surrogate pair, which texts of services and names of files may have."""
+    return json.dumps(value).encode()

@@ -45,7 +45,7 @@ class Worker:
         """
         match frame.kind:
             case Kind.JOB:
-                self._job = msgspec.json.decode(frame.content, type=JoiningJob)
+                self._job = msgspec.convert(json.loads(frame.content), JoiningJob)
             case Kind.POSITIONS:
                 self._positions = array("q", frame.content)
             case Kind.IDS:
@@ -53,7 +53,7 @@ class Worker:
                 self._joining = JoiningHere(_there(self._job), ids_from_lines(frame.content), self._positions)
             case Kind.BEGIN:
                 self._damage = None
-                _there(self._joining).begin(**msgspec.json.decode(frame.content))
+                _there(self._joining).begin(**json.loads(frame.content))
             case Kind.DATA:
                 self._try(lambda: _there(self._joining).write(frame.content))
             case Kind.END:
@@ -62,14 +62,14 @@ class Worker:
             case Kind.ROLL_BACK:
                 _there(self._joining).roll_back()
             case Kind.FINISH:
-                joined = _there(self._joining).finish(**msgspec.json.decode(frame.content))
+                joined = _there(self._joining).finish(**json.loads(frame.content))
                 self._close()
                 return {
                     "tally": joined.tally.to_dict(),
                     "open_positions": joined.open_positions,
                     "bytes": joined.bytes,
                 }
-            case Kind.ANSWER:
+            case Kind.ANSWER | Kind.READY:
                 raise ValueError("An answer came without a question.")
         return None
 
@@ -107,6 +107,11 @@ def serve(source: Iterable[Frame], answer: Callable[[bytes], None]) -> None:
             answer(json.dumps(found).encode())
 
 
-def main() -> None:
-    """Join what standard input says; answer on standard output."""
-    serve(frames.receive_all(0), lambda content: frames.send(1, Kind.ANSWER, content))
+def main(target: int) -> None:
+    """
+    Join what standard input says.
+
+    :param target: Descriptor of the pipe for answers. Standard output is not it: anything may print there.
+    """
+    frames.send(target, Kind.READY)
+    serve(frames.receive_all(0), lambda content: frames.send(target, Kind.ANSWER, content))

@@ -46,11 +46,28 @@ def test_frames_end_when_nobody_writes(pipe: tuple[int, int]) -> None:
     assert list(frames.receive_all(source)) == [Frame(Kind.BEGIN, b"x"), Frame(Kind.END, b"")]
 
 
-@pytest.mark.parametrize("kept", [3, 5, 7])
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(b"\t\0\0\0\0\0", id="no-mark"),
+        pytest.param(b"\xff\x63\0\0\0\0", id="unknown-kind"),
+        pytest.param(b"Hello, world", id="text"),
+    ],
+)
+def test_what_is_no_frame_is_refused_at_once(pipe: tuple[int, int], head: bytes) -> None:
+    """Nobody waits for the length that a stray word seems to have."""
+    source, target = pipe
+    os.write(target, head)
+
+    with pytest.raises(ValueError, match="no frame"):
+        frames.receive(source)
+
+
+@pytest.mark.parametrize("kept", [3, 6, 8])
 def test_a_frame_that_is_cut_off_is_none(pipe: tuple[int, int], kept: int) -> None:
     """Who died while writing has said nothing."""
     source, target = pipe
-    os.write(target, b"\x05\x00\x00\x00\x05hello"[:kept])
+    os.write(target, b"\xff\x05\x00\x00\x00\x05hello"[:kept])
     os.close(target)
 
     assert frames.receive(source) is None

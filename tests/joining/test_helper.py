@@ -8,7 +8,9 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 
 from airflow_batch_provider.core.status import BatchStatus
 from airflow_batch_provider.exceptions import DownloadError
+from airflow_batch_provider.joining import helper as helpers
 from airflow_batch_provider.joining.helper import Helper, HelperLostError
 from tests.core.test_joining import Report, encode, failure, reports, success
 from tests.joining.support import IDS, job, joined, joined_here, lines_of
@@ -104,6 +107,91 @@ def test_a_helper_that_cannot_be_started_is_lost(monkeypatch: pytest.MonkeyPatch
         Helper()
 
 
+def test_words_on_the_way_in_are_no_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some interpreters print when they start (sitecustomize, .pth files), at once: a helper answers on a pipe of its own."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text('print("\\t" * 4000)\nopen(__file__ + ".read", "w")\n')
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    rows = encode(success("b"))
+    chatty = Helper()
+    try:
+        chatty.start(job(), lines_of(IDS), [])
+        found = joined(chatty, tmp_path / "there", rows)
+    finally:
+        chatty.close()
+
+    assert (site / "sitecustomize.py.read").exists()
+    assert found == joined_here(tmp_path / "here", rows)
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        pytest.param("import sys; sys.stdin.read()", "has not begun in time", id="says-nothing"),
+        pytest.param("import os, sys; os.write(int(sys.argv[2]), b'hello' * 9); sys.stdin.read()", "no frame", id="text"),
+        pytest.param("import os, sys; os.write(int(sys.argv[2]), b'\\xff\\x63\\0\\0\\0\\0'); sys.stdin.read()",
+                     "no frame", id="unknown-kind"),
+        pytest.param("import os, sys; os.write(int(sys.argv[2]), b'\\xff\\x09\\0\\0\\0\\0'); sys.stdin.read()",
+                     "answers what nobody asked", id="no-greeting"),
+        pytest.param("raise SystemExit(3)", "exit code 3", id="ends"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("size", [3, 300_000], ids=["few-requests", "more-than-the-pipe-takes"])
+def test_a_helper_that_does_not_begin_as_it_should_is_lost(
+    monkeypatch: pytest.MonkeyPatch, program: str, reason: str, size: int
+) -> None:
+    """In bounded time and by name, however much there is to tell it, and nothing of it is left."""
+    monkeypatch.setattr(helpers, "_PROGRAM", program)
+    if reason == "has not begun in time":
+        monkeypatch.setattr(helpers, "BEGIN_SECONDS", 0.01)
+    ids = [f"row-{number}" for number in range(size)]
+    before = open_files()
+    started = Helper()
+    try:
+        with pytest.raises(HelperLostError, match=reason):
+            tell(started, ids)
+    finally:
+        started.close()
+
+    assert open_files() == before
+    with pytest.raises(ProcessLookupError):
+        os.kill(started.pid, 0)
+
+
+def tell(helper: Helper, ids: list[str]) -> None:
+    """Let a helper join an empty file."""
+    helper.start(job(len(ids)), lines_of(ids), [])
+    helper.begin("file x", skips_damage=False)
+    helper.end()
+
+
+def open_files() -> list[Path]:
+    """Descriptors of this process."""
+    return sorted(Path("/proc/self/fd").iterdir()) if Path("/proc").is_dir() else []
+
+
+@pytest.mark.parametrize("program", ["/no/such/python", sys.executable])
+def test_no_descriptor_is_left(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """Of a helper that has ended, nor of one that could not be started."""
+    monkeypatch.setattr(sys, "executable", program)
+    before = open_files()
+    with suppress(HelperLostError):
+        Helper().close()
+
+    assert open_files() == before
+
+
+@pytest.mark.parametrize("text", ["half \ud83d", "\u2028 \u00e9"])
+def test_a_helper_can_be_told_any_words(helper: Helper, tmp_path: Path, text: str) -> None:
+    """A service may refuse a batch with half a surrogate pair: the rows say what they would say here."""
+    refused: dict[str, Any] = {"status": BatchStatus.FAILED, "message": text}
+    helper.start(job(**refused), lines_of(IDS), [])
+
+    assert joined(helper, tmp_path / "there") == joined_here(tmp_path / "here", **refused)
+
+
 def test_a_helper_ends_with_its_task(helper: Helper) -> None:
     """When nobody can write to it any more, it is gone, also in the middle of a piece."""
     helper.start(job(), lines_of(IDS), [])
@@ -147,4 +235,4 @@ def test_nothing_secret_is_in_a_helpers_command(helper: Helper) -> None:
     command = Path(f"/proc/{helper.pid}/cmdline").read_bytes() if Path("/proc").is_dir() else b""
 
     assert b"batch_1" not in command
-    assert command.count(b"\0") <= 4
+    assert command.count(b"\0") <= 5

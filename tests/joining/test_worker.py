@@ -50,7 +50,9 @@ def test_what_follows_a_damaged_line_is_passed_over() -> None:
     assert worker.take(Frame(Kind.END, b"")) == {"damage": None, "ends_whole": True}
 
 
-@pytest.mark.parametrize("frame", [BEGIN, Frame(Kind.IDS, b"[]"), Frame(Kind.END, b""), Frame(Kind.ANSWER, b"")])
+@pytest.mark.parametrize(
+    "frame", [BEGIN, Frame(Kind.IDS, b"[]"), Frame(Kind.END, b""), Frame(Kind.ANSWER, b""), Frame(Kind.READY, b"")]
+)
 def test_frames_that_make_no_sense_end_the_worker(frame: Frame) -> None:
     """It is better lost than guessing."""
     with pytest.raises(ValueError, match=r"no sense|without a question"):

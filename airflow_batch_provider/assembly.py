@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import sys
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby, islice
 from typing import IO
 
@@ -21,21 +21,25 @@ _NO_ROW = (sys.maxsize, b"")
 ROWS_AT_ONCE = 1000
 
 
-def write_results(folder: RunFolder, pieces: list[Piece], path: str) -> int:
+def write_results(
+    folder: RunFolder, pieces: list[Piece], path: str, *, last_check: Callable[[], None] = lambda: None
+) -> int:
     """
     Write one row per request, in input order, each from the last round that had it.
 
     :param folder: The run's files.
     :param pieces: All landed pieces.
     :param path: Where to.
+    :param last_check: May raise to keep the file from appearing.
     :returns: How many rows.
     :raises JournalUnreadableError: What landed is not what the journal tells of.
     """
     target = paths.as_path(path)
     follow_one_another = not any(piece.round for piece in pieces) and len(_groups(pieces)) == 1
-    if follow_one_another and (whole := _in_one_file(folder, pieces)) and paths.link_whole(whole, target):
+    whole = _in_one_file(folder, pieces) if follow_one_another else None
+    if whole and paths.link_whole(whole, target, last_check=last_check):
         return sum(piece.requests for piece in pieces)
-    with paths.WholeFile(target) as stream:
+    with paths.WholeFile(target, last_check=last_check) as stream:
         if follow_one_another:
             return sum(_copied(folder, piece, stream) for piece in pieces)
         count = 0
@@ -81,7 +85,7 @@ def open_requests(folder: RunFolder, pieces: list[Piece]) -> Iterator[tuple[int,
     def of_group(group: list[Piece]) -> Iterator[tuple[int, bytes]]:
         for piece in group:
             if piece.open:
-                positions = folder.load_positions(folder.opened(piece))
+                positions = folder.load_positions(folder.opened(piece, piece.landed_file))
                 indices = folder.indices(piece)
                 for position, line in zip(positions, folder.requests_at(piece, positions), strict=True):
                     yield indices[position], line
@@ -89,7 +93,9 @@ def open_requests(folder: RunFolder, pieces: list[Piece]) -> Iterator[tuple[int,
     return heapq.merge(*(of_group(group) for group in _groups(pieces)), key=lambda item: item[0])
 
 
-def write_failures(folder: RunFolder, pieces: list[Piece], results: str, path: str) -> int:
+def write_failures(
+    folder: RunFolder, pieces: list[Piece], results: str, path: str, *, last_check: Callable[[], None] = lambda: None
+) -> int:
     """
     Write the requests that never succeeded, ready to be an input again.
 
@@ -97,12 +103,13 @@ def write_failures(folder: RunFolder, pieces: list[Piece], results: str, path: s
     :param pieces: All landed pieces.
     :param results: The results, to see which.
     :param path: Where to.
+    :param last_check: May raise to keep the file from appearing.
     :returns: How many.
     """
     failed = iter(_failed_indices(results))
     following = next(failed, None)
     count = 0
-    with paths.WholeFile(paths.as_path(path)) as stream:
+    with paths.WholeFile(paths.as_path(path), last_check=last_check) as stream:
         writer = BlockWriter(stream)
         first_round = [piece for piece in pieces if piece.round == 0]
         for index, line in heapq.merge(

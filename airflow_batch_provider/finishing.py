@@ -28,21 +28,26 @@ def finish(
     options: RunOptions,
     journal: Journal,
     save: Callable[[], None],
+    check: Callable[[], None],
     now: float,
 ) -> dict[str, Any]:
     """
     Write everything, then tidy up. May be broken off anywhere and done again.
+
+    Right before each file appears or goes this try looks whether the run still is its own: a worker thought dead must
+    not put its rows over those of its successor.
 
     :param client: The service.
     :param folder: The run's files.
     :param options: What the run does.
     :param journal: The run, all pieces landed; gets its summary.
     :param save: Saves the journal.
+    :param check: Raises when another try owns the run now.
     :param now: Epoch seconds.
     :returns: The summary.
     """
     results, failures = folder.path("results.jsonl"), folder.path("failures.jsonl")
-    rows = write_results(folder, journal.pieces, results)
+    rows = write_results(folder, journal.pieces, results, last_check=check)
     counts, _ = total(journal.pieces)
     if not rows == sum(counts.values()) == journal.requests:
         raise RuntimeError(
@@ -51,13 +56,14 @@ def finish(
         )
     failed = rows - counts[Outcome.SUCCEEDED]
     if failed:
-        write_failures(folder, journal.pieces, results, failures)
+        write_failures(folder, journal.pieces, results, failures, last_check=check)
     else:
+        check()
         folder.remove([failures])
     summary = summary_of(journal, results, failures if failed else None, now)
     if options.delete_remote_files:
         delete_remote(client, journal, save)
-    folder.save_json(folder.summary, summary)
+    folder.save_json(folder.summary, summary, last_check=check)
     journal.summary = summary
     save()
     if not options.keep_run_files:
@@ -107,6 +113,7 @@ def remove_run_files(folder: RunFolder, journal: Journal) -> None:
     :param journal: The run, finished.
     """
     folder.remove_unfinished()
+    folder.remove_landed()
     for piece in journal.pieces:
         folder.remove(folder.files_of(piece))
     folder.remove_empty_folders()

@@ -158,7 +158,7 @@ class JournalKeeper:
         options = self._options
         files = sources.find_files(options.input)
         fingerprint = self._fingerprint(files)
-        pieces = planning.plan_input(files, self._folder, options.limits, options.endpoint)
+        pieces = planning.plan_input(files, self._folder, options.limits, options.endpoint, options.max_rounds)
         journal = Journal(
             owner=asdict(self._owner),
             fingerprint=fingerprint,

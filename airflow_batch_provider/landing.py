@@ -94,7 +94,7 @@ def land(
         log.warning("%s Shard %s is joined in the task itself.", error, piece.name)
         joined = join(may_help=False)
     if joined.open_positions:
-        folder.save_positions(folder.opened(piece), joined.open_positions)
+        folder.save_positions(folder.opened(piece, slot.name), joined.open_positions)
     return Landed(joined.tally, batch.status, slot)
 
 

@@ -31,7 +31,11 @@ MIN_GROUPS = 10
 
 
 def plan_input(
-    files: Sequence[ObjectStoragePath], folder: RunFolder, limits: BatchLimits, endpoint: str | None
+    files: Sequence[ObjectStoragePath],
+    folder: RunFolder,
+    limits: BatchLimits,
+    endpoint: str | None,
+    max_rounds: int = 1,
 ) -> list[Piece]:
     """
     Read, check and split an input; the pieces of round 0.
@@ -40,9 +44,10 @@ def plan_input(
     :param folder: Where the shard files go.
     :param limits: What one batch may hold.
     :param endpoint: Endpoint all requests must be for; None lets them differ.
+    :param max_rounds: How many rounds there may be, this one included.
     :raises InputError: Something is wrong, named with line and field; nothing was sent.
     """
-    planner = ShardPlanner(limits, endpoint, _max_groups())
+    planner = ShardPlanner(limits, endpoint, max_groups(max_rounds))
     lines_read = 0
     with tempfile.TemporaryDirectory(prefix="batch-plan-") as temp, ShardWriter(folder, 0) as writer:
         duplicates = DuplicateFinder(Path(temp))
@@ -69,10 +74,16 @@ def plan_input(
         return writer.pieces()
 
 
-def _max_groups() -> int:
-    """How many shards may be written at a time: each has two files open."""
+def max_groups(max_rounds: int) -> int:
+    """
+    Say how many groups an input may have, so that no step of the run opens too many files once batches are paid for.
+
+    :param max_rounds: How many rounds there may be.
+    """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(MIN_GROUPS, (files - OTHER_FILES) // 2)
+    # For each group planning has a shard and its ids open, in later rounds also the shard that is read; and putting
+    # rows in order has a file open for each round.
+    return max(MIN_GROUPS, (files - OTHER_FILES) // max(3, max_rounds))
 
 
 def plan_round(

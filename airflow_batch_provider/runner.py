@@ -18,6 +18,7 @@ from typing import Any
 from airflow_batch_provider import landing, planning
 from airflow_batch_provider.assembly import open_requests
 from airflow_batch_provider.client import BatchClient
+from airflow_batch_provider.core.admission import Admission
 from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.identity import TaskIdentity
 from airflow_batch_provider.core.journal import Journal, Piece
@@ -35,8 +36,6 @@ from airflow_batch_provider.storage.landed import Slot, landed_files
 from airflow_batch_provider.storage.shards import RunFolder
 
 log = logging.getLogger(__name__)
-
-LOOK_AGAIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class BatchRun:
         self._options = options
         self._owner = owner
         self._clock = clock
-        self._refused_until = 0.0
+        self._admission = Admission(clock)
         self._stalls = Stalls(client, options.stall_after, clock)
         self._keeper = JournalKeeper(
             self.folder, options, owner=owner, attempt=attempt, is_new_attempt=is_new_attempt, clock=clock
@@ -142,8 +141,8 @@ class BatchRun:
             log.info(round_line(journal, number))
             self._refuse_if_all_were_refused(journal)
             if not self._begin_round(journal, number + 1):
-                save = partial(self._keeper.save, journal)
-                return Finished(finish(self._client, self.folder, self._options, journal, save, self._clock()))
+                save, check = partial(self._keeper.save, journal), self._keeper.check_mark
+                return Finished(finish(self._client, self.folder, self._options, journal, save, check, self._clock()))
 
     def _work_on(self, journal: Journal, pieces: list[Piece]) -> list[Piece]:
         """Take each piece of a round as far as it gets; return those whose batch is awaited."""
@@ -151,6 +150,7 @@ class BatchRun:
             journal, [piece for piece in pieces if piece.is_at_least("created") and not piece.is_at_least("landed")]
         )
         unsent = [piece for piece in pieces if not piece.is_at_least("created")]
+        self._admission.begin()
         with Uploads(partial(upload_shard, self._client, self.folder, self._owner), self._options) as uploads:
             uploads.start(unsent[: self._room(pieces)])
             for piece in unsent:
@@ -160,7 +160,7 @@ class BatchRun:
 
     def _room(self, pieces: list[Piece]) -> int:
         """How many more batches may be created now."""
-        if self._clock() < self._refused_until:
+        if not self._admission.is_open:
             return 0
         active = sum(piece.is_at_least("created") and not piece.is_at_least("landed") for piece in pieces)
         limit = self._options.max_active_batches
@@ -180,10 +180,11 @@ class BatchRun:
         try:
             batch = create_once(self._client, self._options, self._owner, journal, piece, save, self._clock)
         except RateLimitError as error:
-            self._refused_until = self._clock() + (error.retry_after or LOOK_AGAIN_SECONDS)
+            self._admission.wants_fewer_calls(error.retry_after)
             log.warning("%s The shard waits and is sent again.", error)
             return
         piece.changed_at = self._clock()
+        self._admission.took_one()
         piece.advance_to("created")
         save()
         log.info(
@@ -220,8 +221,8 @@ class BatchRun:
 
     def _put_back(self, journal: Journal, piece: Piece, batch: Batch) -> None:
         """The service's queue was full: the shard waits for a place."""
-        piece.submission, piece.step, piece.seen = None, "uploaded", ""
-        self._refused_until = self._clock() + LOOK_AGAIN_SECONDS
+        piece.submission, piece.step, piece.seen, piece.cancelled_at = None, "uploaded", "", None
+        self._admission.queue_was_full()
         log.warning("%s The shard waits and is sent again.", failed_error(batch))
         self._keeper.save(journal)
 
@@ -229,8 +230,9 @@ class BatchRun:
         sent = [piece for piece in active if piece.is_at_least("created")]
         ids = tuple(str(piece.batch_id) for piece in sent)
         unsent = len(sent) < len(active)
-        moments = [max(self._refused_until, self._clock() + 1)] if unsent and not ids else []
-        moments += self._stalls.moments(sent)
+        moments = list(self._stalls.moments(sent))
+        if unsent and (moment := self._admission.try_again_at(others_run=bool(ids))) is not None:
+            moments.append(moment)
         return Waiting(ids, min(moments, default=None), for_any=unsent)
 
     def _begin_round(self, journal: Journal, number: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_batch_provider import planning
 from airflow_batch_provider.assembly import open_requests, write_failures, write_results
 from airflow_batch_provider.core.joining_job import ids_from_lines
 from airflow_batch_provider.core.journal import Piece
@@ -31,12 +33,12 @@ REFUSED = Answer(None, Outcome.FAILED, False, b"null", b'{"code":"bad"}', 0, 0, 
 class Run:
     """Rounds over an input, landed by a table of outcomes: s(ucceeded), r(efused), o(pen)."""
 
-    def __init__(self, root: Path, lines: list[bytes], limits: BatchLimits) -> None:
+    def __init__(self, root: Path, lines: list[bytes], limits: BatchLimits, rounds: int = 3) -> None:
         self.folder = RunFolder(str(root / "out"))
         (root / "in.jsonl").write_bytes(b"".join(lines))
         self.limits = limits
         self.to_a_file = 2
-        self.pieces = plan_input(sources.find_files(str(root / "in.jsonl")), self.folder, limits, None)
+        self.pieces = plan_input(sources.find_files(str(root / "in.jsonl")), self.folder, limits, None, rounds)
 
     def land(self, number: int, fates: list[str], *, is_last: bool) -> None:
         """Land the pieces of a round, one or two to a file; ``fates`` are by position in the input."""
@@ -55,7 +57,7 @@ class Run:
             piece.open = len(opened)
             self.write(piece, f"{number}-{count // self.to_a_file}.jsonl", rows)
             if opened:
-                self.folder.save_positions(self.folder.opened(piece), opened)
+                self.folder.save_positions(self.folder.opened(piece, piece.landed_file), opened)
 
     def write(self, piece: Piece, name: str, rows: bytes) -> None:
         """Write a piece's rows behind what a file has."""
@@ -120,6 +122,31 @@ def test_results_are_in_input_order_and_the_newest_round_wins(
     assert [(row["round"], row["outcome"]) for row in rows] == [(n, words[fate]) for n, fate in expected]
     bad = [index for index, (_, fate) in enumerate(expected) if fate != "s"]
     assert failures == [lines[index] for index in bad]
+
+
+@pytest.mark.parametrize("rounds", [2, 6])
+def test_what_is_planned_can_be_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rounds: int) -> None:
+    """As many groups as planning takes, each open in every round: no later step needs more files than there may be."""
+    others = 10 + (len(list(Path("/proc/self/fd").iterdir())) if Path("/proc").is_dir() else 100)
+    monkeypatch.setattr(planning, "OTHER_FILES", others)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (others + 120, hard))
+    try:
+        count = planning.max_groups(rounds)
+        lines = [line(f"row-{n}", body={"model": f"m{n % count}"}) for n in range(30 * count)]
+        run = Run(tmp_path, lines, BatchLimits(one_model=True), rounds)
+        for number in range(rounds):
+            if number:
+                last = [piece for piece in run.pieces if piece.round == number - 1]
+                run.pieces += plan_round(open_requests(run.folder, last), run.folder, run.limits, number)
+            run.land(number, ["o"] * len(lines), is_last=number == rounds - 1)
+        rows, failures = run.finish()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert count > planning.MIN_GROUPS
+    assert [row["index"] for row in rows] == list(range(len(lines)))
+    assert failures == lines
 
 
 def test_failures_are_an_input_again(tmp_path: Path) -> None:

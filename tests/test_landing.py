@@ -8,6 +8,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,11 @@ class Desk:
         return [json.loads(row, parse_constant=pytest.fail) for row in lines]
 
     def open(self) -> list[int]:
-        return list(self.folder.load_positions(self.folder.opened(self.piece))) if self.piece.open else []
+        return (
+            list(self.folder.load_positions(self.folder.opened(self.piece, self.piece.landed_file)))
+            if self.piece.open
+            else []
+        )
 
     def written(self) -> list[str]:
         return sorted(path.name for path in Path(self.folder.output).rglob("*") if path.is_file())
@@ -198,6 +203,19 @@ def test_landing_again_is_landing_once(desk: Desk) -> None:
     assert desk.land(files, with_files(), can_go_again=True) == first
     assert (desk.piece.counts, desk.piece.open, desk.piece.input_tokens, desk.open()) == before
     assert before == ({"succeeded": 2}, 1, 6, [1])
+
+
+def test_a_late_try_changes_nothing_of_what_another_has_noted(desk: Desk) -> None:
+    """A worker thought dead lands a piece once more, with another end: rows and open requests stay as they were noted."""
+    noted_rows = desk.land(Files(out=encode(success("c")), err=b""), with_files(), can_go_again=True)
+    noted, opened = replace(desk.piece), desk.open()
+
+    desk.land(Files(out=encode(success("a")) + encode(success("b")), err=b""), with_files(), can_go_again=True)
+    assert desk.open() == [2]
+    desk.piece = noted
+
+    assert (desk.rows(), desk.open()) == (noted_rows, opened)
+    assert opened == [0, 1]
 
 
 DAMAGED = [

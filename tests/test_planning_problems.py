@@ -75,8 +75,8 @@ def test_a_problem_at_the_end_leaves_no_shard(desk: Desk) -> None:
 
 
 def test_more_batches_than_there_are_files_for_are_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each has two files open while the input is planned: the process's own limit decides, and nothing is sent."""
-    monkeypatch.setattr(resource, "getrlimit", lambda which: (planning.OTHER_FILES + 24, 1000))
+    """What a group has open at a time, in any round, decides by the process's own limit, and nothing is sent."""
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (planning.OTHER_FILES + 36, 1000))
     lines = [line(f"row-{number}", body={"model": f"m{number}"}) for number in range(13)]
 
     assert len(desk.plan(desk.put("in.jsonl", b"".join(lines[:12])), one_model=True)) == 12

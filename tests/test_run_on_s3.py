@@ -137,6 +137,18 @@ def test_a_crash_is_gone_on_from(desk: Desk, crash_at: str, times: int) -> None:
     assert len(summary["batch_ids"]) == 3
 
 
+def test_rows_of_a_lost_try_go_with_the_others(desk: Desk) -> None:
+    """Every try has objects of its own: what one left that nobody noted is found when the run tidies up."""
+    desk.advance("1")
+    desk.lake.put(f"{OUT}/_run/landed/0-00000-0123456789ab.jsonl", b"{}")
+    desk.lake.put(f"{OUT}/_run/landed/0-00000-0123456789ab.jsonl.0-00000.positions", b"")
+    desk.clock.advance(3600)
+    desk.finish("2")
+
+    assert desk.settled() == EXPECTED
+    assert desk.lake.objects() == FINISHED
+
+
 def test_an_input_with_problems_leaves_the_bucket_as_it_was(desk: Desk) -> None:
     """No shard is left, nothing is sent."""
     desk.lake.put("prompts.jsonl", jsonl(REQUESTS) + b"oops\n")

@@ -4,13 +4,13 @@ Files of the rows that came back. Who joins rows writes them; here they are give
 On local disk the pieces that land together share a file, one behind the other and nearly always in their order, so that
 rows are written once and the file can become the results. It grows in sight: what counts of it is what the journal notes
 after a sync. On object stores, which know no growing files, each piece has an object of its own, whole or not there.
+Names are given once, so that two tries at once never write into each other's.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from threading import Condition, Lock
 from typing import Protocol, TypeVar
 from uuid import uuid4
@@ -87,9 +87,13 @@ def landed_files(folder: RunFolder) -> LandedFiles:
     return SharedFile(folder) if is_local else OwnObjects(folder)
 
 
+def _new_name(piece: Piece) -> str:
+    return f"{piece.name}-{uuid4().hex[:12]}.jsonl"
+
+
 class SharedFile:
     """
-    See :class:`LandedFiles`. Its name is its own, so that two tries at once never write into each other's.
+    See :class:`LandedFiles`.
 
     :param folder: The run's files.
     """
@@ -105,7 +109,7 @@ class SharedFile:
 
     def slot(self, piece: Piece) -> SharedSlot:
         """Give the next place."""
-        self._name = self._name or f"{piece.name}-{uuid4().hex[:12]}.jsonl"
+        self._name = self._name or _new_name(piece)
         self._given += 1
         return SharedSlot(self, self._name, self._given - 1)
 
@@ -129,7 +133,7 @@ class SharedFile:
         """
         with self._changed:
             self._changed.wait_for(lambda: self._next == slot.number, TURN_SECONDS)
-        path = Path(self._folder.landed_file(self._name))
+        path = paths.on_disk(self._folder.landed_file(self._name))
         with self._writing:
             if self._target is None:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -182,7 +186,7 @@ class OwnObjects:
 
     def slot(self, piece: Piece) -> OwnSlot:
         """Give the next place."""
-        return OwnSlot(self._folder, f"{piece.name}.jsonl")
+        return OwnSlot(self._folder, _new_name(piece))
 
     def sync(self) -> None:
         """Object stores keep what they have taken."""

@@ -54,6 +54,18 @@ def local_path(path: ObjectStoragePath) -> Path | None:
     return Path(path.path) if path.protocol in ("", "file", "local") else None
 
 
+def on_disk(path: str | os.PathLike[str]) -> Path:
+    """
+    The path on this machine's disk of what surely is there, however it is written.
+
+    :param path: A local path, or a URL such as ``file:///data/out``.
+    """
+    local = local_path(as_path(path))
+    if local is None:
+        raise ValueError(f"{path} is not on this machine.")
+    return local
+
+
 def join(folder: str | os.PathLike[str], name: str) -> str:
     """
     A file in a folder, as text that reads like the folder was written.
@@ -180,23 +192,25 @@ class CleanedStream:
             yield b"".join(cleaned)
 
 
-def link_whole(source: str, path: ObjectStoragePath) -> bool:
+def link_whole(source: str, path: ObjectStoragePath, *, last_check: Callable[[], None] = lambda: None) -> bool:
     """
     Let a synced local file appear in another place too, without copying it.
 
     :param source: The file.
     :param path: Where it shall appear; what is there is replaced.
+    :param last_check: Called when all is ready; the file does not appear when it raises.
     :returns: False when this file system cannot do that.
     """
-    local = local_path(path)
-    if local is None:
+    local, there = local_path(path), local_path(as_path(source))
+    if local is None or there is None:
         return False
     aside = local.with_name(f".{local.name}.{uuid4().hex[:12]}.part")
     try:
-        os.link(source, aside)
+        os.link(there, aside)
     except OSError:
         return False
     try:
+        last_check()
         aside.replace(local)
     finally:
         aside.unlink(missing_ok=True)  # renaming does nothing when both names are the same file already
@@ -267,6 +281,5 @@ class WholeFile:
             getattr(self._stream, "_obj", self._stream).closed = True
 
     def _aside(self) -> Path:
-        if self._local is None:
-            raise ValueError(f"{self.path} is not on this machine.")
-        return self._local.with_name(f".{self._local.name}.{self._attempt}.part")
+        local = on_disk(self.path)
+        return local.with_name(f".{local.name}.{self._attempt}.part")

@@ -85,13 +85,14 @@ class RunFolder:
         """
         return FilePart(self.landed_file(piece.landed_file), piece.landed_offset, piece.landed_bytes)
 
-    def opened(self, piece: Piece) -> str:
+    def opened(self, piece: Piece, landed_file: str) -> str:
         """
         Path to which the positions of a piece's requests that go again belong.
 
         :param piece: The piece.
+        :param landed_file: Where its rows are: of the positions too every try has a file of its own.
         """
-        return self.landed_file(piece.name)
+        return self.landed_file(f"{landed_file}.{piece.name}")
 
     def load_json(self, path: str) -> dict[str, Any] | None:
         """
@@ -189,13 +190,12 @@ class RunFolder:
 
     def files_of(self, piece: Piece) -> list[str]:
         """
-        All files a piece may have.
+        All files that planning makes of a piece.
 
         :param piece: The piece.
         """
         shard = self.shard(piece)
-        landed = [self.landed_file(piece.landed_file)] if piece.landed_file else []
-        return [shard, f"{shard}.positions", self.ids(piece), *landed, f"{self.opened(piece)}.positions"]
+        return [shard, f"{shard}.positions", self.ids(piece)]
 
     def remove(self, paths_to_remove: Iterable[str]) -> None:
         """
@@ -214,11 +214,17 @@ class RunFolder:
     def remove_unfinished(self) -> None:
         """Remove what killed workers left of the files they were writing, on local disk; object stores show none."""
         own = [("", f".{name}.*.part") for name in ("results.jsonl", "failures.jsonl", "summary.json")]
-        # Of landed rows every try has files of its own.
-        for folder, pattern in [*own, ("_run", ".*.part"), ("_run/shards", ".*.part"), ("_run/landed", "*")]:
+        for folder, pattern in [*own, ("_run", ".*.part"), ("_run/shards", ".*.part")]:
             local = paths.local_path(paths.as_path(self.path(folder)))
             for path in [] if local is None else local.glob(pattern):
                 path.unlink(missing_ok=True)
+
+    def remove_landed(self) -> None:
+        """Remove all rows that came back, also those of lost tries, which no journal tells of."""
+        folder = paths.as_path(self.path("_run", "landed"))
+        folder.fs.invalidate_cache()  # s3fs remembers listings, also of before somebody else added files
+        with suppress(FileNotFoundError):
+            self.remove([self.landed_file(path.name) for path in folder.iterdir()])
 
     def remove_empty_folders(self) -> None:
         """Remove the folders of shards and rows where folders exist, which is on local disk."""

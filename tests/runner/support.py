@@ -182,9 +182,9 @@ def dying_worker(output: Path, probe: Probe) -> Iterator[None]:
     publish, remove = paths.WholeFile._publish, RunFolder.remove
     link, fill, sync = paths.link_whole, SharedFile.fill, SharedFile.sync
 
-    def probed_link(source: str, path: ObjectStoragePath) -> bool:
+    def probed_link(source: str, path: ObjectStoragePath, **how: Any) -> bool:
         probe(f"before write {path.name}")
-        return link(source, path)
+        return link(source, path, **how)
 
     def probed_fill(self: SharedFile, *args: Any) -> Any:
         probe("before write landed rows")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_batch_provider.core.admission import LOOK_AGAIN_SECONDS, NO_LUCK_SECONDS
 from airflow_batch_provider.exceptions import ConfigurationError
-from airflow_batch_provider.runner import LOOK_AGAIN_SECONDS, Waiting
+from airflow_batch_provider.runner import Waiting
 from airflow_batch_provider.sandbox import Durations, SandboxServer
 from airflow_batch_provider.stalling import CANCELLING_SECONDS
 from tests.fakes import FakeClock
@@ -141,6 +143,63 @@ def test_a_create_refused_with_429_waits(desk: Desk, retry_after: int | None) ->
     assert (step.batch_ids, step.look_again_at) == ((), now + (retry_after or LOOK_AGAIN_SECONDS))
     assert again.batch_ids == ()
     assert len(desk.batches()) == 1
+
+
+@pytest.mark.parametrize(
+    ("takes_one", "retry_after", "pause"),
+    [
+        pytest.param(True, 130, 130, id="one-taken"),
+        pytest.param(True, None, LOOK_AGAIN_SECONDS, id="one-taken-nothing-told"),
+        pytest.param(True, 10**8, 3600, id="one-taken-nonsense-told"),
+        pytest.param(False, 130, NO_LUCK_SECONDS, id="none-taken"),
+        pytest.param(False, 700, 700, id="none-taken-for-long"),
+    ],
+)
+def test_a_limit_of_calls_does_not_hold_shards_until_another_batch_ends(
+    desk: Desk, takes_one: bool, retry_after: int | None, pause: float
+) -> None:
+    """A batch may run for a day; what was refused with 429 meanwhile is sent again when the service may take it."""
+    desk.write(*[ECHO] * 6)
+    desk.options["metadata"] = {"sandbox": "seconds=80000"}
+
+    def refuse(point: str = "after POST /batches") -> None:
+        if point == "after POST /batches":
+            told = {} if retry_after is None else {"retry_after": retry_after}
+            desk.server.faults.add("POST /batches", "status", status=429, **told)
+
+    if takes_one:
+        step = waiting(desk, probe=refuse)
+    else:
+        waiting(desk, max_active_batches=1)
+        refuse()
+        step = waiting(desk, resumes=True)
+
+    assert (len(step.batch_ids), step.for_any) == (1, True)
+    assert step.look_again_at == desk.clock() + pause
+    desk.server.faults.clear()
+    assert len(waiting(desk, resumes=True).batch_ids) == 3
+
+
+def test_a_stalled_batch_that_is_put_back_begins_anew(desk: Desk) -> None:
+    """The shard's new batch was never cancelled, so nobody gives it up while it runs."""
+    desk.write(ECHO)
+    waiting(desk, metadata={"sandbox": "queue_full=true stall=true"}, stall_after=HOUR)
+    with desk.worker(resumes=True, stall_after=HOUR) as run:
+        journal = desk.journal()
+        journal["pieces"][0]["cancelled_at"] = desk.clock()  # the queue was full just when it was cancelled
+        desk.journal_path.write_text(json.dumps(journal))
+        desk.clock.advance(60)
+        assert isinstance(run.advance(), Waiting)
+        assert desk.journal()["pieces"][0]["step"] == "uploaded"
+        desk.options["metadata"] = {"sandbox": "seconds=7200"}
+    desk.clock.advance(LOOK_AGAIN_SECONDS)
+    waiting(desk, stall_after=HOUR, resumes=True)
+    desk.clock.advance(CANCELLING_SECONDS)
+
+    step = waiting(desk, stall_after=2 * HOUR, resumes=True)
+
+    assert step.batch_ids == (desk.batches()[1]["id"],)
+    assert len(desk.batches()) == 2
 
 
 def test_a_batch_that_stands_still_is_cancelled_and_its_open_requests_go_again(desk: Desk) -> None:

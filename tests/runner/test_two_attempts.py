@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -157,6 +158,41 @@ def test_a_worker_thought_dead_may_wake_while_its_successor_waits(
         assert len(desk.live()) == NEEDED_BATCHES, sleeper.point
         assert desk.outcomes() == ["succeeded", "failed", "succeeded"], sleeper.point
     assert number > 8 * PARTS
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "failures.jsonl", "summary.json"])
+@pytest.mark.parametrize(
+    "models", [pytest.param(MODELS, id="linked"), pytest.param((*MODELS, "sandbox-fail-429"), id="two-rounds")]
+)
+def test_a_worker_thought_dead_never_publishes_over_its_successors_results(
+    desk: Desk, name: str, models: tuple[str, ...]
+) -> None:
+    """Suspended just before a file appears while another input was run to its end: what it made is not published."""
+    desk.write(*models)
+    options: dict[str, Any] = {"keep_run_files": True, "on_changed_input": "restart"}
+
+    published: dict[str, bytes] = {}
+    begun: list[str] = []
+
+    def probe(point: str) -> None:
+        # A summary is written while the run goes on too; the one meant comes behind the results.
+        is_at_the_end = name == "results.jsonl" or desk.results is not None
+        if point == f"before write {name}" and is_at_the_end and not begun:
+            begun.append(point)
+            desk.write(*reversed(models), *models)
+            desk.finish("2", **options)
+            published.update(outputs(desk))
+
+    with dying_worker(desk.output, probe), pytest.raises(SupersededError):
+        desk.finish("1", **options)
+
+    assert outputs(desk) == published
+    assert len(desk.rows()) == 2 * len(models)
+
+
+def outputs(desk: Desk) -> dict[str, bytes]:
+    """What a run leaves for its users."""
+    return {path.name: path.read_bytes() for path in desk.output.glob("*.json*") if not path.name.startswith(".")}
 
 
 class Sleeper:

@@ -126,16 +126,19 @@ def test_a_write_that_failed_is_followed_by_another_in_its_place(folder: RunFold
     assert (read(folder, first), read(folder, second)) == (b"all of it", b"next")
 
 
-def test_tries_have_files_of_their_own(folder: RunFolder) -> None:
+@pytest.mark.parametrize("make", [SharedFile, OwnObjects])
+def test_tries_have_files_of_their_own(folder: RunFolder, make: Callable[[RunFolder], LandedFiles]) -> None:
     """A worker thought dead that is not writes into its own file, never into that of the next try."""
-    slots = []
-    for _ in range(2):
-        files = SharedFile(folder)
+    slots: list[Slot] = []
+    for content in (b"rows", b"others"):
+        files = make(folder)
         slots.append(files.slot(piece(0)))
-        slots[-1].fill(writing(b"rows"))
+        slots[-1].fill(writing(content))
         files.close()
 
     assert slots[0].name != slots[1].name
+    assert [read(folder, slot) for slot in slots] == [b"rows", b"others"]
+    assert all(slot.name.startswith("0-00000-") for slot in slots)  # for whoever looks into the folder
 
 
 @pytest.mark.parametrize("make", [SharedFile, OwnObjects])
@@ -164,7 +167,7 @@ def test_object_stores_get_an_object_a_piece(folder: RunFolder) -> None:
     slots[1].fill(writing(b"rows"))
 
     assert read(folder, slots[1]) == b"rows"
-    assert [slot.name for slot in slots] == ["0-00000.jsonl", "0-00001.jsonl"]
+    assert [slot.name[:8] for slot in slots] == ["0-00000-", "0-00001-"]
 
 
 def test_local_folders_share_and_object_stores_do_not(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def write(path: str, content: bytes) -> None:
 def test_names_tell_round_and_number(folder: RunFolder, tmp_path: Path) -> None:
     """A piece's files carry its round and number; a slash at the end of the output changes nothing."""
     assert folder.shard(piece(1)) == f"{tmp_path}/_run/shards/1-00003.jsonl"
-    assert folder.opened(piece(1)) == f"{tmp_path}/_run/landed/1-00003"
+    assert folder.opened(piece(1), "x.jsonl") == f"{tmp_path}/_run/landed/x.jsonl.1-00003"
     assert folder.journal == RunFolder(str(tmp_path)).journal == f"{tmp_path}/_run/journal.json"
 
 
@@ -130,3 +130,14 @@ def test_removing_what_is_gone_is_done(folder: RunFolder) -> None:
     for _ in range(2):
         folder.remove([folder.path("a"), folder.path("deep", "er", "b")])
     assert not Path(folder.path("a")).exists()
+
+
+def test_landed_rows_go_whoever_wrote_them(folder: RunFolder) -> None:
+    """Tries that were lost have left files that no journal tells of; done again, or with nothing there, it is done."""
+    for name in ("1-00003-ours.jsonl", "1-00003-lost.jsonl", "1-00003-lost.jsonl.1-00003.positions", ".x.part"):
+        write(folder.landed_file(name), b"x")
+    for _ in range(2):
+        folder.remove_landed()
+        folder.remove_empty_folders()
+
+    assert not Path(folder.landed_file("x")).parent.exists()

@@ -156,6 +156,8 @@ class BatchRun:
             for piece in unsent:
                 if self._room(pieces):
                     self._send(journal, piece, uploads)
+        for piece, file_id in uploads.left_over():
+            self._note_uploaded(journal, piece, file_id)
         return [piece for piece in pieces if not piece.is_at_least("landed")]
 
     def _room(self, pieces: list[Piece]) -> int:
@@ -167,15 +169,10 @@ class BatchRun:
         return len(pieces) if limit is None else max(0, limit - active)
 
     def _send(self, journal: Journal, piece: Piece, uploads: Uploads) -> None:
-        def save() -> None:
-            self._keeper.save(journal)
-
+        save = partial(self._keeper.save, journal)
         began = time.monotonic()
         if not piece.is_at_least("uploaded"):
-            piece.input_file_id = uploads.file_id_of(piece)
-            piece.file_ids.append(piece.input_file_id)
-            piece.advance_to("uploaded")
-            save()
+            self._note_uploaded(journal, piece, uploads.file_id_of(piece))
         seconds = time.monotonic() - began
         try:
             batch = create_once(self._client, self._options, self._owner, journal, piece, save, self._clock)
@@ -191,6 +188,12 @@ class BatchRun:
             "Shard %d/%d: uploaded %s (%.1f MB in %.1f s), batch %s.",
             piece.number + 1, len(journal.of_round(piece.round)), piece.input_file_id, piece.bytes / 1e6, seconds, batch.id,
         )  # fmt: skip
+
+    def _note_uploaded(self, journal: Journal, piece: Piece, file_id: str) -> None:
+        piece.input_file_id = file_id
+        piece.file_ids.append(file_id)
+        piece.advance_to("uploaded")
+        self._keeper.save(journal)
 
     def _collect(self, journal: Journal, pieces: list[Piece]) -> None:
         """Look at the batches of pieces; land those that have ended."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self
 
@@ -36,7 +36,8 @@ class Uploads:
     """
     Uploads a few shards side by side, ahead of the batches that are created one after the other.
 
-    An upload that is under way when the block ends with an error is waited for; its file is found by name at the end.
+    An upload that is under way when the block ends is waited for: see :meth:`left_over`. After an error its file is found
+    by name at the end of the run.
 
     :param upload: Uploads a piece, returns the file's id.
     :param options: How many at a time; with one, each is uploaded when it is asked for.
@@ -45,7 +46,7 @@ class Uploads:
     def __init__(self, upload: Callable[[Piece], str], options: RunOptions) -> None:
         self._upload = upload
         self._pool = ThreadPoolExecutor(options.uploads_at_a_time) if options.uploads_at_a_time > 1 else None
-        self._under_way: dict[int, Future[str]] = {}
+        self._under_way: dict[int, tuple[Piece, Future[str]]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -64,7 +65,7 @@ class Uploads:
             return
         for piece in pieces:
             if not piece.is_at_least("uploaded"):
-                self._under_way[piece.number] = self._pool.submit(self._upload, piece)
+                self._under_way[piece.number] = piece, self._pool.submit(self._upload, piece)
 
     def file_id_of(self, piece: Piece) -> str:
         """
@@ -72,8 +73,14 @@ class Uploads:
 
         :param piece: The piece.
         """
-        future = self._under_way.get(piece.number)
+        _, future = self._under_way.pop(piece.number, (piece, None))
         return self._upload(piece) if future is None else future.result()
+
+    def left_over(self) -> Iterator[tuple[Piece, str]]:
+        """After the block: pieces whose upload nobody asked for, because their batches may not be created yet."""
+        for piece, future in self._under_way.values():
+            if not future.cancelled() and future.exception() is None:
+                yield piece, future.result()
 
 
 def create_once(

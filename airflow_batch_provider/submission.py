@@ -39,6 +39,7 @@ from airflow_batch_provider.exceptions import (
     AuthenticationError,
     ConfigurationError,
     NotFoundError,
+    RateLimitError,
     SubmissionUnknownError,
 )
 
@@ -147,6 +148,8 @@ class Submission:
         try:
             search = self._search()
         except ApiError as error:
+            if isinstance(error, RateLimitError) and not must_know:
+                raise  # the limit that refused the batch, which whoever sends it waits out
             raise SubmissionUnknownError(
                 f"It is not known whether an earlier try created its batch, and the service could not be asked: "
                 f"{error} Nothing was created by this try. A retry asks again."

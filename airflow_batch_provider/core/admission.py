@@ -61,5 +61,9 @@ class Admission:
 
         :param others_run: True when batches of ours are waited for.
         """
-        moment = self._opens_by_itself_at if others_run else self._closed_until
-        return None if moment is None else max(moment, self._clock() + 1)
+        moments = [self._closed_until, self._clock() + 1]
+        if others_run:
+            if self._opens_by_itself_at is None:
+                return None
+            moments.append(self._opens_by_itself_at)
+        return max(moments)

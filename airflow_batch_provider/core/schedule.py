@@ -31,8 +31,8 @@ class Watched:
     """
 
     __slots__ = (
-        "asked_at", "batch", "due_at", "first_done", "id", "mark", "page", "pause", "policy", "since", "told_at",
-        "told_counts", "trouble", "trouble_is_shared", "unlisted_until", "was_due_at",
+        "asked_at", "batch", "due_at", "first_done", "id", "is_refused_alone", "mark", "page", "pause", "policy",
+        "raised_alarm", "since", "told_at", "told_counts", "trouble", "trouble_is_shared", "unlisted_until", "was_due_at",
     )  # fmt: skip
 
     def __init__(self, batch_id: str, policy: WatchPolicy, since: float) -> None:
@@ -53,6 +53,9 @@ class Watched:
         self.trouble: BatchError | None = None
         # True when it is the service's as a whole, and passes with it.
         self.trouble_is_shared = False
+        # True when the service was thought to be in trouble because of it; and when others were then answered.
+        self.raised_alarm = False
+        self.is_refused_alone = False
         self.told_at = 0.0
         self.told_counts: RequestCounts | None = None
 

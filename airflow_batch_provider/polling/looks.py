@@ -214,9 +214,12 @@ class Look:
             batch = await self._client.get_batch(watched.id)
         except BatchError as error:
             self._failures_left -= 1
-            concerns_all = isinstance(error, RateLimitError | AuthenticationError) or _is_out_of_reach(error)
+            concerns_all = isinstance(error, RateLimitError) or _is_out_of_reach(error)
+            # A key may be refused for one batch only: another project's.
+            concerns_all = concerns_all or (isinstance(error, AuthenticationError) and not watched.is_refused_alone)
             if isinstance(error, ApiError) and (concerns_all or (error.retryable and self._failures_left <= 0)):
                 self.service_error = error
+                watched.raised_alarm = True
             else:
                 self._missed(watched, error)
             return

@@ -195,6 +195,7 @@ class Poller:
 
     def _saw(self, watched: Watched, seen: Batch | Glance) -> bool:
         now = self._clock()
+        watched.raised_alarm = watched.is_refused_alone = False
         mark = seen.mark if isinstance(seen, Glance) else None
         if mark is not None and mark == watched.mark and watched.trouble is None:
             self._schedule.looked(watched, now)
@@ -250,6 +251,7 @@ class Poller:
         """Nobody's patience must end while a crowd waits for its turn to be asked for."""
         told = 0
         for watched in self._schedule.all():
+            watched.is_refused_alone = watched.raised_alarm
             if watched.trouble is not None and watched.trouble_is_shared:
                 watched.trouble = None
                 self._mailboxes.tell(watched.id, Recovered(watched.id))

@@ -153,3 +153,29 @@ def test_news_keep_their_order() -> None:
         assert await subscription.news(0) == [miss]
 
     run(scenario())
+
+
+def test_a_batch_that_alone_is_refused_gives_up_and_disturbs_nobody() -> None:
+    """A key may not see one batch (another project's): its task learns of it in time, and the others are looked at."""
+    service = FakeService(20)
+
+    def refuse_one(request: httpx.Request) -> httpx.Response | None:
+        if request.url.path == "/v1/batches":
+            return error(404)
+        return error(403) if request.url.path.endswith("/b7") else None
+
+    service.answer = refuse_one
+
+    async def scenario() -> None:
+        poller = poller_of(service)
+        policy = WatchPolicy(poll_interval=5, max_poll_interval=5, refusal_patience=300)
+        began = now()
+        forbidden = asyncio.create_task(wait_as_a_trigger(poller, "b7", policy))
+        others = [poller.subscribe([batch_id], policy, now()) for batch_id in service.ids if batch_id != "b7"]
+        assert isinstance(await forbidden, GaveUp)
+        assert now() - began < 400
+        news = [await hear(subscription, 0.1) for subscription in others]
+        assert all(sum(isinstance(item, Miss) for item in items) <= 1 for items in news)
+        await poller.stop()
+
+    run(scenario())

@@ -180,6 +180,38 @@ def test_a_limit_of_calls_does_not_hold_shards_until_another_batch_ends(
     assert len(waiting(desk, resumes=True).batch_ids) == 3
 
 
+def test_a_shard_refused_with_429_and_those_behind_it_are_uploaded_once(desk: Desk) -> None:
+    """What was uploaded ahead of its turn is noted, however often the service refuses the batch."""
+    desk.write(*[ECHO] * 10)
+    waiting(desk, max_active_batches=1, uploads_at_a_time=3)
+    desk.server.faults.add("POST /batches", "status", status=429, retry_after=700)
+    for _ in range(4):
+        waiting(desk, resumes=True, uploads_at_a_time=3)
+        desk.clock.advance(700)
+    desk.server.faults.clear()
+    desk.finish(resumes=True, uploads_at_a_time=3)
+
+    assert desk.server.calls["POST /files"] == 5
+    assert desk.outcomes() == ["succeeded"] * 10
+
+
+def test_a_limit_of_calls_while_it_looks_for_the_batch_is_waited_out(desk: Desk) -> None:
+    """The search before the next try may meet the same limit: that fails no task."""
+    desk.write(ECHO)
+    desk.server.faults.add("POST /batches", "status", status=429, retry_after=700)
+    waiting(desk)
+    desk.server.faults.clear()
+    desk.server.faults.add("GET /batches", "status", status=429, retry_after=700)
+    desk.clock.advance(700)
+
+    step = waiting(desk, resumes=True)
+
+    assert step.look_again_at == desk.clock() + 700
+    desk.server.faults.clear()
+    desk.finish(resumes=True, pause=700)
+    assert len(desk.batches()) == 1
+
+
 def test_a_stalled_batch_that_is_put_back_begins_anew(desk: Desk) -> None:
     """The shard's new batch was never cancelled, so nobody gives it up while it runs."""
     desk.write(ECHO)

@@ -91,7 +91,7 @@ class BatchRun:
         self._options = options
         self._owner = owner
         self._clock = clock
-        self._admission = Admission(clock)
+        self._admission = Admission()
         self._stalls = Stalls(client, options.stall_after, clock)
         self._keeper = JournalKeeper(
             self.folder, options, owner=owner, attempt=attempt, is_new_attempt=is_new_attempt, clock=clock
@@ -162,7 +162,7 @@ class BatchRun:
 
     def _room(self, pieces: list[Piece]) -> int:
         """How many more batches may be created now."""
-        if not self._admission.is_open:
+        if not self._admission.is_open(self._clock()):
             return 0
         active = sum(piece.is_at_least("created") and not piece.is_at_least("landed") for piece in pieces)
         limit = self._options.max_active_batches
@@ -177,7 +177,7 @@ class BatchRun:
         try:
             batch = create_once(self._client, self._options, self._owner, journal, piece, save, self._clock)
         except RateLimitError as error:
-            self._admission.wants_fewer_calls(error.retry_after)
+            self._admission.wants_fewer_calls(self._clock(), error.retry_after)
             log.warning("%s The shard waits and is sent again.", error)
             return
         piece.changed_at = self._clock()
@@ -225,7 +225,7 @@ class BatchRun:
     def _put_back(self, journal: Journal, piece: Piece, batch: Batch) -> None:
         """The service's queue was full: the shard waits for a place."""
         piece.submission, piece.step, piece.seen, piece.cancelled_at = None, "uploaded", "", None
-        self._admission.queue_was_full()
+        self._admission.queue_was_full(self._clock())
         log.warning("%s The shard waits and is sent again.", failed_error(batch))
         self._keeper.save(journal)
 
@@ -234,7 +234,7 @@ class BatchRun:
         ids = tuple(str(piece.batch_id) for piece in sent)
         unsent = len(sent) < len(active)
         moments = list(self._stalls.moments(sent))
-        if unsent and (moment := self._admission.try_again_at(others_run=bool(ids))) is not None:
+        if unsent and (moment := self._admission.try_again_at(self._clock(), others_run=bool(ids))) is not None:
             moments.append(moment)
         return Waiting(ids, min(moments, default=None), for_any=unsent)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import cached_property
-from typing import cast
 
 import msgspec
 
@@ -17,7 +16,14 @@ from airflow_batch_provider.core.tally import Tally
 # Fewer rows are put in their places one by one; all at once, every place is looked at.
 FEW = 1000
 
-_encode = msgspec.json.encode
+_encode, _encode_lines = msgspec.json.encode, msgspec.json.Encoder().encode_lines
+
+
+class _Head(msgspec.Struct, gc=False):
+    """How a row begins."""
+
+    index: int
+    custom_id: str
 
 
 class RowJoiner:
@@ -55,8 +61,6 @@ class RowJoiner:
         self._round = round_number
         self._unreported = unreported
         self._can_go_again = can_go_again
-        # Whether an id needs no escapes in JSON, nearly always so, is asked once for all of them.
-        self._are_ids_plain = b"\\" not in _encode(custom_ids)
         self._plain = PlainLines(round_number, self._batch_id)
         self._arrivals = Arrivals()
         # What a failed request would be counted as, until a success overrules it.
@@ -111,27 +115,31 @@ class RowJoiner:
         arrivals, self._arrivals = self._arrivals, Arrivals()
         if not arrivals.tails:
             return
-        positions = list(map(self._position.get, arrivals.custom_ids))
-        if len(positions) < FEW or not self._place(positions, arrivals.tails):
+        if len(arrivals.tails) < FEW or not self._place(arrivals):
+            positions = map(self._position.get, arrivals.custom_ids)
             for arrived in zip(positions, arrivals.tails, arrivals.spent, arrivals.made, strict=True):
                 self._put(*arrived)
             return
-        self._succeeded += len(positions)
+        self._succeeded += len(arrivals.tails)
         self.tally.input_tokens += sum(arrivals.spent)
         self.tally.output_tokens += sum(arrivals.made)
 
-    def _place(self, positions: list[int | None], tails: list[bytes]) -> bool:
-        """Put tails in their places, if each is the first of a request; else say so, and nothing has changed."""
-        if None in positions or any(map(self.tails.__getitem__, cast("list[int]", positions))):
+    def _place(self, arrivals: Arrivals) -> bool:
+        """
+        Put successes in their places, if each is the first of a request; else say so, and nothing has changed.
+
+        A dict keeps the order of its keys, so its values are in the order of the requests; and neither a position nor a
+        tail is looked at alone, which would take the time of a look into cold memory each.
+        """
+        placed = dict(zip(self._ids, self.tails, strict=True))
+        placed.update(zip(arrivals.custom_ids, arrivals.tails, strict=True))
+        if len(placed) > len(self._ids):  # one is a stranger's
             return False
-        empty = self.tails.count(None)
-        for position, tail in zip(cast("list[int]", positions), tails, strict=True):
-            self.tails[position] = tail
-        if empty - self.tails.count(None) == len(tails):
-            return True
-        for position in cast("list[int]", positions):  # two were of the same request
-            self.tails[position] = None
-        return False
+        tails = list(placed.values())
+        if self.tails.count(None) - tails.count(None) < len(arrivals.tails):  # two are of the same request
+            return False
+        self.tails = tails
+        return True
 
     def heads(self, start: int, stop: int) -> list[bytes]:
         """
@@ -140,13 +148,8 @@ class RowJoiner:
         :param start: Position of the first.
         :param stop: Position behind the last.
         """
-        names = self._ids[start:stop]
-        if not self._are_ids_plain:
-            names = [_encode(name).decode()[1:-1] for name in names]
-        return [
-            f'{{"index":{index},"custom_id":"{name}"'.encode()
-            for index, name in zip(self._indices[start:stop], names, strict=True)
-        ]
+        heads = map(_Head, self._indices[start:stop], self._ids[start:stop])
+        return _encode_lines(list(heads)).split(b"}\n")[:-1]
 
     def _join(self, lines: list[bytes]) -> None:
         if self._take_plain(b"\n".join(lines)):

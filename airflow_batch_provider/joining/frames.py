@@ -15,7 +15,11 @@ _MARK = 0xFF
 
 
 class Kind(IntEnum):
-    """What a frame is about. A helper says ``READY`` once, and answers ``END`` and ``FINISH`` with one ``ANSWER`` each."""
+    """
+    What a frame is about.
+
+    A helper says ``READY`` once, ``TAKEN`` for each ``DATA``, and answers ``END`` and ``FINISH`` with one ``ANSWER`` each.
+    """
 
     JOB = 1
     IDS = 2
@@ -27,6 +31,7 @@ class Kind(IntEnum):
     FINISH = 8
     ANSWER = 9
     READY = 10
+    TAKEN = 11
 
 
 _KINDS = frozenset(Kind)
@@ -37,7 +42,7 @@ class Frame(NamedTuple):
     A frame.
 
     :param kind: What it is about.
-    :param content: Rows as they come; anything else as JSON, or as its kind has it.
+    :param content: JSON, or as its kind has it.
     """
 
     kind: Kind

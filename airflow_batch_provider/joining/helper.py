@@ -18,17 +18,16 @@ import msgspec
 from airflow_batch_provider.core.joining_job import JoiningJob
 from airflow_batch_provider.core.tally import Tally
 from airflow_batch_provider.exceptions import DownloadError
-from airflow_batch_provider.joining import Joined, frames
+from airflow_batch_provider.joining import Joined, frames, slots
 from airflow_batch_provider.joining.frames import Kind
+from airflow_batch_provider.joining.slots import Filling
 
 PIPE_BYTES = 1 << 20
 CLOSE_SECONDS = 5.0
 # A helper begins within a tenth of a second; a busy machine may take its time.
 BEGIN_SECONDS = 30.0
 # The same places for modules as here, however this process came to them.
-_PROGRAM = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {} import worker; worker.main(int(sys.argv[2]))"
-)
+_PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {} import worker; worker.main(*map(int, sys.argv[2:]))"
 
 
 class HelperLostError(Exception):
@@ -51,7 +50,9 @@ class Helper:
 
     def __init__(self) -> None:
         try:
-            self._process, answers = _started()
+            with slots.memory_file() as memory:
+                self._memory = slots.mapped(memory)
+                self._process, answers = _started(memory)
         except OSError as error:
             raise HelperLostError(type(error).__name__) from error
         self._pipes = cast("IO[bytes]", self._process.stdin), answers
@@ -61,6 +62,8 @@ class Helper:
         # It begins while the download does: so much may be sent before it has said that it reads.
         self._has_begun = False
         self._unread_room = _pipe_bytes(self._to) // 2
+        self._filling = Filling(self._memory)
+        self._untaken = 0
 
     @property
     def pid(self) -> int:
@@ -86,11 +89,16 @@ class Helper:
 
     def write(self, data: bytes, /) -> int:
         """Take the next piece of the file."""
-        self._send(Kind.DATA, data)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._filling.put(rest) :]
+            if self._filling.is_full:
+                self._pass_on()
         return len(data)
 
     def end(self) -> bool:
         """Say that the file has ended."""
+        self._pass_on()
         answer = self._ask(Kind.END)
         if answer["damage"] is not None:
             raise DownloadError(answer["damage"])
@@ -98,6 +106,7 @@ class Helper:
 
     def roll_back(self) -> None:
         """Forget all that came since the file began."""
+        self._filling.empty()
         self._send(Kind.ROLL_BACK)
 
     def finish(self, path: str, offset: int) -> Joined:
@@ -107,17 +116,24 @@ class Helper:
 
     def close(self) -> None:
         """End the process; it may be in the middle of something."""
-        for pipe in self._pipes:
-            pipe.close()
+        for end in (*self._pipes, self._memory):
+            end.close()
         try:
             self._process.wait(CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
 
+    def _pass_on(self) -> None:
+        """Let the helper read what is in the slot; wait until the next one is free."""
+        self._send(Kind.DATA, self._filling.turn().to_bytes())
+        self._untaken += 1
+        while self._untaken == slots.SLOTS:
+            self._receive(Kind.TAKEN)
+
     def _send(self, kind: Kind, content: bytes = b"") -> None:
         self._unread_room -= frames.HEAD_BYTES + len(content)
-        if not self._has_begun and self._unread_room < 0:
+        if self._unread_room < 0:
             self._see_it_begin()
         try:
             frames.send(self._to, kind, content)
@@ -126,21 +142,29 @@ class Helper:
 
     def _ask(self, kind: Kind, content: bytes = b"") -> dict[str, Any]:
         self._send(kind, content)
-        if not self._has_begun:
-            self._see_it_begin()
+        while self._untaken:
+            self._receive(Kind.TAKEN)
         answer: dict[str, Any] = json.loads(self._receive(Kind.ANSWER))
         return answer
 
+    def _receive(self, kind: Kind) -> bytes:
+        self._see_it_begin()
+        content = self._heard(kind)
+        self._untaken -= kind is Kind.TAKEN
+        return content
+
     def _see_it_begin(self) -> None:
+        if self._has_begun:
+            return
         poller = select.poll()  # select() knows no descriptors above 1023
         poller.register(self._from, select.POLLIN)
         if not poller.poll(BEGIN_SECONDS * 1000):
             self._process.kill()
             raise HelperLostError("it has not begun in time")
-        self._receive(Kind.READY)
+        self._heard(Kind.READY)
         self._has_begun = True
 
-    def _receive(self, kind: Kind) -> bytes:
+    def _heard(self, kind: Kind) -> bytes:
         try:
             frame = frames.receive(self._from)
         except ValueError as error:
@@ -159,8 +183,8 @@ class Helper:
         return HelperLostError(f"exit code {self._process.returncode}")
 
 
-def _started() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
-    """Start the program; return it and the end of a pipe that its answers come from."""
+def _started(memory: int) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    """Start the program, giving it the memory; return it and the end of a pipe that its answers come from."""
     source, target = os.pipe()
     answers = os.fdopen(source, "rb", buffering=0)
     command = [
@@ -169,6 +193,7 @@ def _started() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
         _PROGRAM.format(__package__),
         json.dumps(list(map(str, sys.path))),
         str(target),
+        str(memory),
     ]
     try:
         process = subprocess.Popen(  # noqa: S603 - our own program
@@ -177,7 +202,7 @@ def _started() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
             stdout=subprocess.DEVNULL,  # whatever prints there (sitecustomize, a .pth file) answers nothing
             stderr=subprocess.DEVNULL,  # a traceback could hold a row
             bufsize=0,
-            pass_fds=(target,),
+            pass_fds=(target, memory),
         )
     except BaseException:
         answers.close()

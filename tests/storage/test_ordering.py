@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -103,16 +102,8 @@ def test_a_disk_that_takes_little_at_a_time_gets_everything(
     tmp_path: Path, shuffled: Found, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel may write a part of what it is given."""
-    real, real_one = os.writev, os.write
-
-    def a_little(target: int, parts: list[bytes]) -> int:
-        return real(target, [b"".join(parts)[:7]])
-
-    def a_little_more(target: int, data: Any) -> int:
-        return real_one(target, data[:1000])
-
-    monkeypatch.setattr(os, "writev", a_little)
-    monkeypatch.setattr(os, "write", a_little_more)
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda target, data: real(target, data[:7]))
     tails = Tails(len(shuffled))
     tails.waiting = shuffled
 

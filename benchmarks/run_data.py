@@ -23,13 +23,26 @@ def write_results(folder: Path, *, shards: int, rows: int, line_bytes: int) -> N
     folder.mkdir(parents=True, exist_ok=True)
     frame = len(_row(0, ""))
     text = (WORDS * (line_bytes // len(WORDS) + 1))[: line_bytes - frame]
-    marker = _row(0, text).split(b"00000000")
+    template = _template(_row(0, text))
     dice = random.Random(1)
     for shard in range(shards):
         numbers = list(range(shard * rows, (shard + 1) * rows))
         dice.shuffle(numbers)
         with (folder / f"{shard:05d}.jsonl").open("wb", buffering=1 << 20) as file:
-            file.writelines((b"%08d" % number).join(marker) for number in numbers)
+            file.writelines(template % _values(number, dice) for number in numbers)
+
+
+def _template(row: bytes) -> bytes:
+    row = row.replace(b"00000000", b"%(number)08d")
+    for name, value in (("prompt", 120), ("completion", 60), ("total", 180)):
+        row = row.replace(f'"{name}_tokens": {value}'.encode(), f'"{name}_tokens": %({name})d'.encode())
+    return row
+
+
+def _values(number: int, dice: random.Random) -> dict[bytes, int]:
+    """What differs from row to row; always of the same length."""
+    prompt, completion = dice.randrange(100, 900), dice.randrange(10, 100)
+    return {b"number": number, b"prompt": prompt, b"completion": completion, b"total": prompt + completion}
 
 
 def _row(number: int, text: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -30,8 +31,8 @@ class Arrivals:
 
     custom_ids: list[str] = field(default_factory=list)
     tails: list[bytes] = field(default_factory=list)
-    spent: list[int] = field(default_factory=list)
-    made: list[int] = field(default_factory=list)
+    spent: array[int] = field(default_factory=lambda: array("q"))
+    made: array[int] = field(default_factory=lambda: array("q"))
 
 
 class PlainLines:
@@ -66,8 +67,11 @@ class PlainLines:
         usages = [body.usage for body in known if body.usage is not None]
         if not len(decoded) == len(known) == len(usages) or b"\n" in all_bodies:  # a row is one line
             return False
-        spent = [usage.prompt_tokens or usage.input_tokens for usage in usages]
-        made = [usage.completion_tokens or usage.output_tokens for usage in usages]
+        try:  # an array, because many numbers that are objects of their own take their time to be counted and let go of
+            spent = array("q", [usage.prompt_tokens or usage.input_tokens for usage in usages])
+            made = array("q", [usage.completion_tokens or usage.output_tokens for usage in usages])
+        except OverflowError:
+            return False
         parts = zip(
             repeat(_SUCCEEDED),
             bodies,

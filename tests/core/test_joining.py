@@ -201,6 +201,18 @@ def test_the_first_of_two_successes_counts_once() -> None:
     assert (joining.tally.input_tokens, joining.tally.output_tokens, joining.tally.duplicates) == (3, 2, 1)
 
 
+@pytest.mark.parametrize("number", [2**63 - 1, 2**63, 10**30])
+def test_tokens_are_counted_however_many_they_are_said_to_be(number: int) -> None:
+    """A service that counts wrongly loses no row."""
+    joining = joiner(["a", "b"])
+    usage = {"prompt_tokens": number, "completion_tokens": 1}
+
+    rows = settle(joining, [encode(success("a", usage=usage)), encode(success("b", usage=usage))])
+
+    assert [row["usage"] for row in rows] == [{"input_tokens": number, "output_tokens": 1}] * 2
+    assert (joining.tally.input_tokens, joining.tally.output_tokens) == (2 * number, 2)
+
+
 def test_the_first_failure_names_the_reason() -> None:
     """Of several failures of a request the first is the one in the row."""
     (row,) = settle(joiner(["a"]), [encode(failure("a", 400, "first")), encode(failure("a", 500, "second"))])

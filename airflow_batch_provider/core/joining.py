@@ -128,15 +128,14 @@ class RowJoiner:
         """
         Put successes in their places, if each is the first of a request; else say so, and nothing has changed.
 
-        A dict keeps the order of its keys, so its values are in the order of the requests; and neither a position nor a
-        tail is looked at alone, which would take the time of a look into cold memory each.
+        A dict keeps the order of its keys, so its values are in the order of the requests. Looking each row up and putting
+        it in its place is the same in more steps, and every step over all rows of a piece waits for memory again.
         """
         placed = dict(zip(self._ids, self.tails, strict=True))
         placed.update(zip(arrivals.custom_ids, arrivals.tails, strict=True))
-        if len(placed) > len(self._ids):  # one is a stranger's
-            return False
         tails = list(placed.values())
-        if self.tails.count(None) - tails.count(None) < len(arrivals.tails):  # two are of the same request
+        # Who is a stranger, or second to a request, has filled no empty place.
+        if self.tails.count(None) - tails.count(None) < len(arrivals.tails):
             return False
         self.tails = tails
         return True

@@ -13,6 +13,7 @@ import msgspec
 from airflow_batch_provider.core import outcomes
 
 _SUCCEEDED = b',"outcome":"succeeded","response":'
+# More different values than this are written anew each time, so that memory stays bounded.
 MAX_REMEMBERED = 20_000
 
 K = TypeVar("K")
@@ -67,7 +68,7 @@ class PlainLines:
         usages = [body.usage for body in known if body.usage is not None]
         if not len(decoded) == len(known) == len(usages) or b"\n" in all_bodies:  # a row is one line
             return False
-        try:  # an array, because many numbers that are objects of their own take their time to be counted and let go of
+        try:  # arrays: many numbers that are objects of their own take longer to add up and to let go of
             spent = array("q", [usage.prompt_tokens or usage.input_tokens for usage in usages])
             made = array("q", [usage.completion_tokens or usage.output_tokens for usage in usages])
         except OverflowError:
@@ -89,7 +90,7 @@ class PlainLines:
 
 class _Written(dict[K, bytes], Generic[K]):
     """
-    How values are written. The same numbers and models come again and again, and looking them up takes a fifth of the time.
+    How values are written. The same numbers and models come again and again, and looking them up is quicker.
 
     :param write: Writes a value.
     """

@@ -63,6 +63,7 @@ class Helper:
         self._has_begun = False
         self._unread_room = _pipe_bytes(self._to) // 2
         self._filling = Filling(self._memory)
+        # Slots that were passed on and not read yet.
         self._untaken = 0
 
     @property
@@ -129,7 +130,7 @@ class Helper:
         self._send(Kind.DATA, self._filling.turn().to_bytes())
         self._untaken += 1
         while self._untaken == slots.SLOTS:
-            self._receive(Kind.TAKEN)
+            self._see_one_taken()
 
     def _send(self, kind: Kind, content: bytes = b"") -> None:
         self._unread_room -= frames.HEAD_BYTES + len(content)
@@ -143,15 +144,17 @@ class Helper:
     def _ask(self, kind: Kind, content: bytes = b"") -> dict[str, Any]:
         self._send(kind, content)
         while self._untaken:
-            self._receive(Kind.TAKEN)
+            self._see_one_taken()
         answer: dict[str, Any] = json.loads(self._receive(Kind.ANSWER))
         return answer
 
+    def _see_one_taken(self) -> None:
+        self._receive(Kind.TAKEN)
+        self._untaken -= 1
+
     def _receive(self, kind: Kind) -> bytes:
         self._see_it_begin()
-        content = self._heard(kind)
-        self._untaken -= kind is Kind.TAKEN
-        return content
+        return self._heard(kind)
 
     def _see_it_begin(self) -> None:
         if self._has_begun:

@@ -112,7 +112,7 @@ def main(target: int, memory: int) -> None:
     :param target: Descriptor of the pipe for answers. Standard output is not it: anything may print there.
     :param memory: Descriptor of the memory where pieces of files lie.
     """
-    gc.disable()  # rows make no cycles, and looking for some takes a twentieth of the time
+    gc.disable()  # rows make no cycles, and looking for some takes its time
     send: Send = partial(frames.send, target)
     send(Kind.READY, b"")
     worker = Worker(slots.mapped(memory), send)

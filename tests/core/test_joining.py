@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_batch_provider.core import joining as joining_module
+from airflow_batch_provider.core import plain_lines
 from airflow_batch_provider.core.joining import RowJoiner
 from airflow_batch_provider.core.outcomes import Outcome, missing_answer
 from airflow_batch_provider.core.rows import is_row
@@ -199,6 +200,19 @@ def test_the_first_of_two_successes_counts_once() -> None:
 
     assert row["response"]["text"] == "first"
     assert (joining.tally.input_tokens, joining.tally.output_tokens, joining.tally.duplicates) == (3, 2, 1)
+
+
+def test_no_more_values_are_remembered_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many different numbers and models a service says: the rows are the same, and memory is bounded."""
+    answers = [success(str(i), usage={"prompt_tokens": i, "completion_tokens": i}, model=f"m{i}") for i in range(1, 9)]
+    lines = [encode(answer) for answer in answers]
+    expected = settle(joiner([str(i) for i in range(1, 9)]), lines)
+    monkeypatch.setattr(plain_lines, "MAX_REMEMBERED", 3)
+    plain, arrivals = plain_lines.PlainLines(0, b'"batch_1"'), plain_lines.Arrivals()
+
+    assert settle(joiner([str(i) for i in range(1, 9)]), lines) == expected
+    assert plain.read(b"".join(lines), arrivals)
+    assert [len(each) for each in vars(plain).values()] == [3, 3, 3]
 
 
 @pytest.mark.parametrize("number", [2**63 - 1, 2**63, 10**30])

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -88,6 +89,22 @@ def test_more_than_the_memory_they_share_goes_through(helper: Helper, tmp_path: 
     found = helper.finish(str(tmp_path / "there"), 0)
 
     assert (found, (tmp_path / "there").read_bytes()) == joined_here(tmp_path / "here", rows, ids=ids)
+
+
+def test_the_memory_they_share_may_be_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Not every system has memory without a file; the file has no name either."""
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    rows = encode(success("c")) + encode(success("a"))
+    started = Helper()
+    try:
+        assert list(tmp_path.iterdir()) == []
+        started.start(job(), lines_of(IDS), [])
+        found = joined(started, tmp_path / "there", rows)
+    finally:
+        started.close()
+
+    assert found == joined_here(tmp_path / "here", rows)
 
 
 @pytest.mark.parametrize(("content", "ends_whole"), [(encode(success("a")), True), (encode(success("a"))[:-9], False)])

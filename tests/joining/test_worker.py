@@ -16,7 +16,7 @@ from tests.core.test_joining import encode, success
 from tests.joining.support import IDS, job, joined_here, lines_of
 
 BEGIN = Frame(Kind.BEGIN, b'{"subject":"file x","skips_damage":false}')
-
+END = Frame(Kind.END, b"")
 
 Sent = list[tuple[Kind, dict[str, Any] | None]]
 
@@ -36,9 +36,6 @@ def begun() -> list[Frame]:
 
 def data(start: int, stop: int) -> Frame:
     return Frame(Kind.DATA, Part(start, stop).to_bytes())
-
-
-END = Frame(Kind.END, b"")
 
 
 def test_each_piece_is_taken_and_each_question_answered(tmp_path: Path) -> None:

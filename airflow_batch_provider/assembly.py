@@ -11,7 +11,7 @@ from typing import IO
 
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.exceptions import JournalUnreadableError
-from airflow_batch_provider.storage import paths
+from airflow_batch_provider.storage import paths, whole_files
 from airflow_batch_provider.storage.blocks import BlockWriter, copy_into, read_blocks
 from airflow_batch_provider.storage.shards import RunFolder
 
@@ -37,9 +37,9 @@ def write_results(
     target = paths.as_path(path)
     follow_one_another = not any(piece.round for piece in pieces) and len(_groups(pieces)) == 1
     whole = _in_one_file(folder, pieces) if follow_one_another else None
-    if whole and paths.link_whole(whole, target, last_check=last_check):
+    if whole and whole_files.link_whole(whole, target, last_check=last_check):
         return sum(piece.requests for piece in pieces)
-    with paths.WholeFile(target, last_check=last_check) as stream:
+    with whole_files.WholeFile(target, last_check=last_check) as stream:
         if follow_one_another:
             return sum(_copied(folder, piece, stream) for piece in pieces)
         count = 0
@@ -109,7 +109,7 @@ def write_failures(
     failed = iter(_failed_indices(results))
     following = next(failed, None)
     count = 0
-    with paths.WholeFile(paths.as_path(path), last_check=last_check) as stream:
+    with whole_files.WholeFile(paths.as_path(path), last_check=last_check) as stream:
         writer = BlockWriter(stream)
         first_round = [piece for piece in pieces if piece.round == 0]
         for index, line in heapq.merge(

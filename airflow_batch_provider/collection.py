@@ -13,7 +13,7 @@ from airflow_batch_provider.client.sender import Writable
 from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.rows import RowCounter
 from airflow_batch_provider.exceptions import NotFoundError
-from airflow_batch_provider.storage import paths
+from airflow_batch_provider.storage import paths, whole_files
 
 
 def collect_results(client: BatchClient, batch: Batch, folder: str) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _save(file: ResultFile, path: str) -> dict[str, Any] | None:
     @contextmanager
     def open_target() -> Iterator[Writable]:
         nonlocal rows
-        with paths.WholeFile(target) as stream:
+        with whole_files.WholeFile(target) as stream:
             checked = _CheckedTarget(stream, RowCounter(file.subject))
             yield checked
             checked.counter.finish()

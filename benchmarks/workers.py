@@ -19,7 +19,8 @@ from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.limits import BatchLimits
 from airflow_batch_provider.core.status import BatchStatus
 from airflow_batch_provider.intake import check_file, upload_checked
-from airflow_batch_provider.storage.paths import WholeFile, as_path, open_input
+from airflow_batch_provider.storage.paths import as_path, open_input
+from airflow_batch_provider.storage.whole_files import WholeFile
 
 STATUS = Path("/proc/self/status")
 

@@ -128,11 +128,11 @@ class BatchHook(BaseHook):
         :raises DownloadError: It arrived short or altered.
         """
         from airflow_batch_provider.client.results import expected_bytes
-        from airflow_batch_provider.storage import paths
+        from airflow_batch_provider.storage import paths, whole_files
 
         target, client = paths.as_path(path), self.get_conn()
         size = expected_bytes(client, file_id)
-        return client.download_file(file_id, lambda: paths.WholeFile(target), expected_bytes=size).bytes
+        return client.download_file(file_id, lambda: whole_files.WholeFile(target), expected_bytes=size).bytes
 
     def delete_file(self, file_id: str) -> bool:
         """
@@ -197,10 +197,10 @@ class BatchHook(BaseHook):
         :param path: Local path or object storage URL; the file appears whole or not at all.
         :returns: Its size in bytes.
         """
-        from airflow_batch_provider.storage import paths
+        from airflow_batch_provider.storage import paths, whole_files
 
         target = paths.as_path(path)
-        return self.get_conn().get_batch_output(batch_id, lambda: paths.WholeFile(target)).bytes
+        return self.get_conn().get_batch_output(batch_id, lambda: whole_files.WholeFile(target)).bytes
 
     # What Airflow up to 3.1 asks for instead of provider info
 

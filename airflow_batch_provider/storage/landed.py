@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 from uuid import uuid4
 
 from airflow_batch_provider.core.journal import Piece
-from airflow_batch_provider.storage import paths
+from airflow_batch_provider.storage import paths, whole_files
 from airflow_batch_provider.storage.blocks import local_twin
 from airflow_batch_provider.storage.shards import RunFolder
 
@@ -205,7 +205,7 @@ class OwnSlot:
 
     def fill(self, write: Callable[[str, int], T]) -> T:
         """Let the rows be written into a local file, and bring it to the object store."""
-        with paths.WholeFile(paths.as_path(self._path)) as stream, local_twin(stream) as twin:
+        with whole_files.WholeFile(paths.as_path(self._path)) as stream, local_twin(stream) as twin:
             written = write(twin, 0)
         self.bytes = written.bytes
         return written

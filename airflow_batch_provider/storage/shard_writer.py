@@ -13,7 +13,7 @@ import msgspec
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.core.sharding import Planned, Shard
 from airflow_batch_provider.exceptions import InputError
-from airflow_batch_provider.storage import paths
+from airflow_batch_provider.storage import paths, whole_files
 from airflow_batch_provider.storage.blocks import BlockWriter
 from airflow_batch_provider.storage.shards import RunFolder
 
@@ -103,8 +103,8 @@ class ShardWriter:
         piece = Piece(shard.number, self._round, shard.group, shard.endpoint, 0, 0, first_index)
         self._pieces.append(piece)
         stack = ExitStack()
-        lines = stack.enter_context(paths.WholeFile(paths.as_path(self._folder.shard(piece))))
-        ids = stack.enter_context(paths.WholeFile(paths.as_path(self._folder.ids(piece))))
+        lines = stack.enter_context(whole_files.WholeFile(paths.as_path(self._folder.shard(piece))))
+        ids = stack.enter_context(whole_files.WholeFile(paths.as_path(self._folder.ids(piece))))
         self._open[shard.group] = _Open(piece, BlockWriter(lines), BlockWriter(ids), stack)
 
     def _finish(self, group: int) -> None:

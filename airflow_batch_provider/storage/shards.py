@@ -12,7 +12,7 @@ import msgspec
 
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.exceptions import JournalUnreadableError
-from airflow_batch_provider.storage import paths
+from airflow_batch_provider.storage import paths, whole_files
 from airflow_batch_provider.storage.blocks import FilePart, read_blocks
 
 _FOLDERS = ("shards", "landed")
@@ -122,7 +122,7 @@ class RunFolder:
         :param value: Plain JSON.
         :param last_check: May raise to keep the file from appearing.
         """
-        with paths.WholeFile(paths.as_path(path), last_check=last_check) as stream:
+        with whole_files.WholeFile(paths.as_path(path), last_check=last_check) as stream:
             stream.write(json.dumps(value, indent=1).encode())
 
     def save_positions(self, path: str, positions: Sequence[int]) -> None:
@@ -132,7 +132,7 @@ class RunFolder:
         :param path: The file they belong to.
         :param positions: Numbers.
         """
-        with paths.WholeFile(paths.as_path(f"{path}.positions")) as stream:
+        with whole_files.WholeFile(paths.as_path(f"{path}.positions")) as stream:
             stream.write(array("q", positions).tobytes())
 
     def load_positions(self, path: str) -> array[int]:

@@ -15,7 +15,8 @@ from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.identity import KEY_FIELD
 from airflow_batch_provider.core.watching import Watch, WatchPolicy
 from airflow_batch_provider.intake import check_file, upload_checked
-from airflow_batch_provider.storage.paths import WholeFile, as_path
+from airflow_batch_provider.storage.paths import as_path
+from airflow_batch_provider.storage.whole_files import WholeFile
 from airflow_batch_provider.submission import Submission
 from airflow_batch_provider.waiting import wait_for_batches
 from tests.servers import Server

@@ -20,7 +20,7 @@ from airflow_batch_provider.core.limits import BatchLimits
 from airflow_batch_provider.core.options import RunOptions
 from airflow_batch_provider.runner import BatchRun, Finished, Waiting
 from airflow_batch_provider.sandbox import SandboxServer
-from airflow_batch_provider.storage import paths
+from airflow_batch_provider.storage import whole_files
 from airflow_batch_provider.storage.landed import SharedFile
 from airflow_batch_provider.storage.shards import RunFolder
 from tests.fakes import FakeClock, Probe, ProbedTransport
@@ -179,8 +179,8 @@ def dying_worker(output: Path, probe: Probe) -> Iterator[None]:
     :param probe: Called before each file in it appears (``before write <name>``) or goes (``before remove <name>``), and
         before landed rows are written and synced.
     """
-    publish, remove = paths.WholeFile._publish, RunFolder.remove
-    link, fill, sync = paths.link_whole, SharedFile.fill, SharedFile.sync
+    publish, remove = whole_files.WholeFile._publish, RunFolder.remove
+    link, fill, sync = whole_files.link_whole, SharedFile.fill, SharedFile.sync
 
     def probed_link(source: str, path: ObjectStoragePath, **how: Any) -> bool:
         probe(f"before write {path.name}")
@@ -194,7 +194,7 @@ def dying_worker(output: Path, probe: Probe) -> Iterator[None]:
         probe("before sync landed rows")
         sync(self)
 
-    def probed_publish(self: paths.WholeFile) -> None:
+    def probed_publish(self: whole_files.WholeFile) -> None:
         if str(self.path).startswith(str(output)):
             probe(f"before write {self.path.name}")
         publish(self)
@@ -205,10 +205,10 @@ def dying_worker(output: Path, probe: Probe) -> Iterator[None]:
             remove(self, [path])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths.WholeFile, "_publish", probed_publish)
-        patch.setattr(paths.WholeFile, "_discard", lambda self: self._stream.close())
+        patch.setattr(whole_files.WholeFile, "_publish", probed_publish)
+        patch.setattr(whole_files.WholeFile, "_discard", lambda self: self._stream.close())
         patch.setattr(RunFolder, "remove", probed_remove)
-        patch.setattr(paths, "link_whole", probed_link)
+        patch.setattr(whole_files, "link_whole", probed_link)
         patch.setattr(SharedFile, "fill", probed_fill)
         patch.setattr(SharedFile, "sync", probed_sync)
         patch.setattr("os.fsync", lambda number: None)  # workers die here, machines do not; the disk is slow

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_batch_provider.exceptions import InputError
-from airflow_batch_provider.storage import paths
+from airflow_batch_provider.storage import paths, whole_files
 
 
 class Drip:
@@ -117,7 +117,7 @@ def test_the_size_of_a_file(tmp_path: Path) -> None:
 
 
 def write(path: Any, data: bytes, error: type[BaseException] | None = None) -> None:
-    with paths.WholeFile(path) as stream:
+    with whole_files.WholeFile(path) as stream:
         stream.write(data)
         if error is not None:
             raise error
@@ -126,7 +126,7 @@ def write(path: Any, data: bytes, error: type[BaseException] | None = None) -> N
 def test_a_written_file_appears_at_the_end_and_not_before(tmp_path: Path) -> None:
     """Missing folders are made, and the file is there only when it is whole."""
     target = tmp_path / "a" / "b" / "out.jsonl"
-    with paths.WholeFile(paths.as_path(target)) as stream:
+    with whole_files.WholeFile(paths.as_path(target)) as stream:
         stream.write(b"one\n")
         stream.flush()
         assert not target.exists()
@@ -151,7 +151,7 @@ def test_an_existing_file_is_replaced_in_one_step(tmp_path: Path) -> None:
         write(paths.as_path(target), b"ne", RuntimeError)
     assert target.read_bytes() == b"old"
     with target.open("rb") as reader:
-        with paths.WholeFile(paths.as_path(target)) as stream:
+        with whole_files.WholeFile(paths.as_path(target)) as stream:
             stream.write(b"new")
             assert target.read_bytes() == b"old"
         assert target.read_bytes() == b"new"
@@ -161,9 +161,9 @@ def test_an_existing_file_is_replaced_in_one_step(tmp_path: Path) -> None:
 def test_two_attempts_at_one_file_do_not_mix(tmp_path: Path) -> None:
     """Two workers writing the same file each publish a whole one; the later stays."""
     target = paths.as_path(tmp_path / "out.jsonl")
-    with paths.WholeFile(target) as first:
+    with whole_files.WholeFile(target) as first:
         first.write(b"first half, ")
-        with paths.WholeFile(target) as second:
+        with whole_files.WholeFile(target) as second:
             second.write(b"second")
         assert (tmp_path / "out.jsonl").read_bytes() == b"second"
         first.write(b"first whole")
@@ -250,13 +250,13 @@ def test_a_link_replaces_what_is_there_and_leaves_nothing_beside_it(tmp_path: Pa
     target.write_bytes(b"old")
 
     for _ in range(2):
-        assert paths.link_whole(str(source), paths.as_path(str(target)))
+        assert whole_files.link_whole(str(source), paths.as_path(str(target)))
         assert target.read_bytes() == b"new"
         assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
 
 
 def test_where_there_are_no_links_it_is_said(tmp_path: Path) -> None:
     """Object stores have none, nor has a file that is not there; the caller copies."""
-    assert not paths.link_whole(str(tmp_path / "source"), paths.as_path("memory://bucket/target"))
-    assert not paths.link_whole(str(tmp_path / "source"), paths.as_path(str(tmp_path / "target")))
+    assert not whole_files.link_whole(str(tmp_path / "source"), paths.as_path("memory://bucket/target"))
+    assert not whole_files.link_whole(str(tmp_path / "source"), paths.as_path(str(tmp_path / "target")))
     assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,7 @@ from airflow_batch_provider.core.limits import DEFAULT_LIMITS
 from airflow_batch_provider.exceptions import DownloadError, InputError
 from airflow_batch_provider.intake import check_file, upload_checked
 from airflow_batch_provider.sandbox import SandboxServer
-from airflow_batch_provider.storage import paths
+from airflow_batch_provider.storage import paths, whole_files
 from tests.samples import create_batch, jsonl, request
 
 BUCKET = "lake-of-tests"
@@ -83,7 +83,7 @@ def client(sandbox: SandboxServer) -> Iterator[BatchClient]:
 
 
 def write(url: str, piece: bytes, pieces: int, error: type[Exception] | None = None) -> None:
-    with paths.WholeFile(paths.as_path(url)) as stream:
+    with whole_files.WholeFile(paths.as_path(url)) as stream:
         for _ in range(pieces):
             stream.write(piece)
         if error is not None:

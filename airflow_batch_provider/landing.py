@@ -111,7 +111,9 @@ def _join(
     with joiners.joining(job, id_lines, positions, may_help=may_help) as joining:
         for file in files:
             receive(file, joining)
-        return slot.fill(joining.finish)
+        joined = joining.finish()
+        slot.fill(joined.bytes, joining.write_to)
+    return joined
 
 
 def _job(piece: Piece, batch: Batch, *, can_go_again: bool) -> JoiningJob:

@@ -17,11 +17,13 @@ STOP_SECONDS = 10
 
 def environment(folder: Path) -> dict[str, str]:
     """
-    Variables of every process: Airflow keeps its files in the benchmark's folder, and proxies stay out of the way.
+    Variables of every process: Airflow keeps its files in the benchmark's folder, proxies stay out of the way, and what
+    was compiled once is kept, as pip does it for whoever installs a package.
 
     :param folder: The benchmark's temporary folder.
     """
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
     return {**kept, "AIRFLOW_HOME": str(folder / "airflow"), "PYTHONWARNINGS": "ignore"}
 
 

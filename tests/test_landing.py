@@ -338,7 +338,7 @@ def test_rows_that_do_not_fit_in_memory_land_the_same(desk: Desk, monkeypatch: p
     assert [row["custom_id"] for row in expected] == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("when", ["joining", "writing"])
+@pytest.mark.parametrize("when", ["joining", "settling", "writing"])
 def test_a_lost_helper_costs_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when: str
 ) -> None:
@@ -353,7 +353,7 @@ def test_a_lost_helper_costs_no_row(
 
         return killed
 
-    name = "end" if when == "joining" else "finish"
+    name = {"joining": "end", "settling": "finish", "writing": "write_to"}[when]
     monkeypatch.setattr(Helper, name, kill_before(getattr(Helper, name)))
     files = Files(out=encode(success("c")) + encode(success("a")), err=encode(failure("b")))
     with Joiners(2) as two:

@@ -28,12 +28,14 @@ class Arrivals:
     :param tails: Their rows without the heads.
     :param spent: Tokens of input.
     :param made: Tokens of output.
+    :param bytes: How many bytes ``tails`` have.
     """
 
     custom_ids: list[str] = field(default_factory=list)
     tails: list[bytes] = field(default_factory=list)
     spent: array[int] = field(default_factory=lambda: array("q"))
     made: array[int] = field(default_factory=lambda: array("q"))
+    bytes: int = 0
 
 
 class PlainLines:
@@ -81,7 +83,9 @@ class PlainLines:
             map(self._ends.__getitem__, [body.model for body in known]),
             strict=False,
         )
-        arrivals.tails += map(b"".join, parts)
+        tails = list(map(b"".join, parts))
+        arrivals.tails += tails
+        arrivals.bytes += sum(map(len, tails))
         arrivals.custom_ids += [row.custom_id for row in decoded]
         arrivals.spent += spent
         arrivals.made += made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from mmap import mmap
 
 import msgspec
 
@@ -79,21 +80,24 @@ class WholeLines:
         self._rest: list[bytes] = []
         self._rest_bytes = 0
 
-    def feed(self, chunk: bytes) -> bytes:
+    def feed(self, chunk: bytes | mmap, start: int = 0, stop: int | None = None) -> bytes:
         """
         Take the next piece of the file.
 
-        :param chunk: Bytes.
+        :param chunk: Bytes, or memory that has them; it is copied.
+        :param start: Where in it the piece begins.
+        :param stop: Where it ends.
         :returns: The lines that are whole now, up to their last line break; or nothing.
         :raises DownloadError: A line is too long to be a row.
         """
-        end = chunk.rfind(b"\n") + 1
+        stop = len(chunk) if stop is None else stop
+        end = chunk.rfind(b"\n", start, stop) + 1
         if not end:
-            self._keep(chunk)
+            self._keep(chunk[start:stop])
             return b""
-        lines = b"".join((*self._rest, memoryview(chunk)[:end]))
+        lines = b"".join((*self._rest, memoryview(chunk)[start:end]))
         self._rest, self._rest_bytes = [], 0
-        self._keep(chunk[end:])
+        self._keep(chunk[end:stop])
         return lines
 
     def finish(self) -> bytes:

@@ -21,7 +21,7 @@ class Joined:
 
     :param tally: What the batch's files held.
     :param open_positions: Positions in the piece of the requests that go again.
-    :param bytes: How many bytes of rows were written.
+    :param bytes: How many bytes its rows have.
     """
 
     tally: Tally
@@ -59,9 +59,12 @@ class Joining(Protocol):
     def roll_back(self) -> None:
         """Forget all that came since the file began."""
 
-    def finish(self, path: str, offset: int) -> Joined:
+    def finish(self) -> Joined:
+        """Settle the requests that no file told of."""
+
+    def write_to(self, path: str, offset: int) -> None:
         """
-        Settle the requests that no file told of, and write all rows in order.
+        Write all rows in order, once they are settled.
 
         :param path: A local file that exists.
         :param offset: Where in it the rows begin.

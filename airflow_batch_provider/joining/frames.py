@@ -18,7 +18,8 @@ class Kind(IntEnum):
     """
     What a frame is about.
 
-    A helper says ``READY`` once, ``TAKEN`` for each ``DATA``, and answers ``END`` and ``FINISH`` with one ``ANSWER`` each.
+    A helper says ``READY`` once, ``TAKEN`` for each ``DATA``, and answers ``END``, ``FINISH`` and ``WRITE`` with one
+    ``ANSWER`` each.
     """
 
     JOB = 1
@@ -29,9 +30,10 @@ class Kind(IntEnum):
     END = 6
     ROLL_BACK = 7
     FINISH = 8
-    ANSWER = 9
-    READY = 10
-    TAKEN = 11
+    WRITE = 9
+    ANSWER = 10
+    READY = 11
+    TAKEN = 12
 
 
 _KINDS = frozenset(Kind)

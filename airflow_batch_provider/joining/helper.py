@@ -110,10 +110,14 @@ class Helper:
         self._filling.empty()
         self._send(Kind.ROLL_BACK)
 
-    def finish(self, path: str, offset: int) -> Joined:
-        """Settle what is open, and write all rows in order."""
-        answer = self._ask(Kind.FINISH, _as_json({"path": path, "offset": offset}))
+    def finish(self) -> Joined:
+        """Settle what is open."""
+        answer = self._ask(Kind.FINISH)
         return Joined(Tally.from_dict(answer["tally"]), answer["open_positions"], answer["bytes"])
+
+    def write_to(self, path: str, offset: int) -> None:
+        """Write all rows in order."""
+        self._ask(Kind.WRITE, _as_json({"path": path, "offset": offset}))
 
     def close(self) -> None:
         """End the process; it may be in the middle of something."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from mmap import mmap
 from types import TracebackType
 from typing import Self
 
@@ -46,10 +47,21 @@ class JoiningHere:
     def write(self, data: bytes, /) -> int:
         """Take the next piece of the file."""
         for start in range(0, len(data), BLOCK_BYTES):
-            if lines := self._lines.feed(data[start : start + BLOCK_BYTES]):
-                self._joiner.feed(lines)
-                self._rows.grow(len(lines))
+            self.take(data, start, min(start + BLOCK_BYTES, len(data)))
         return len(data)
+
+    def take(self, memory: bytes | mmap, start: int, stop: int) -> None:
+        """
+        Take the next piece of the file from where it lies.
+
+        :param memory: Where.
+        :param start: Where in it the piece begins.
+        :param stop: Where it ends.
+        :raises DownloadError: A line is no JSON object.
+        """
+        if lines := self._lines.feed(memory, start, stop):
+            self._joiner.feed(lines)
+            self._rows.grow(len(lines))
 
     def end(self) -> bool:
         """Say that the file has ended."""
@@ -62,9 +74,13 @@ class JoiningHere:
         """Forget all that came since the file began."""
         self._joiner.roll_back()
 
-    def finish(self, path: str, offset: int) -> Joined:
-        """Settle what is open, and write all rows in order."""
+    def finish(self) -> Joined:
+        """Settle what is open."""
         self._joiner.finish()
+        return Joined(self._joiner.tally, self._joiner.open_positions, self._joiner.count_bytes())
+
+    def write_to(self, path: str, offset: int) -> None:
+        """Write all rows in order."""
         target = os.open(path, os.O_WRONLY)
         try:
             os.lseek(target, offset, os.SEEK_SET)
@@ -72,7 +88,8 @@ class JoiningHere:
             size = os.lseek(target, 0, os.SEEK_CUR) - offset
         finally:
             os.close(target)
-        return Joined(self._joiner.tally, self._joiner.open_positions, size)
+        if size != (expected := self._joiner.count_bytes()):
+            raise RuntimeError(f"Rows have {size:,} bytes, not {expected:,}. Please report this as a bug.")
 
     def close(self) -> None:
         """Throw away rows that were put into local files."""

@@ -66,26 +66,29 @@ class Worker:
                 self._damage = None
                 _there(self._joining).begin(**json.loads(frame.content))
             case Kind.DATA:
-                start, stop = Part.from_bytes(frame.content)
-                data = self._memory[start:stop]  # a copy
+                part = Part.from_bytes(frame.content)
+                self._try(lambda: _there(self._joining).take(self._memory, *part))
                 self._send(Kind.TAKEN, b"")
-                self._try(lambda: _there(self._joining).write(data))
-            case Kind.END:
-                ends_whole = self._try(_there(self._joining).end)
-                self._answer(damage=self._damage, ends_whole=bool(ends_whole))
             case Kind.ROLL_BACK:
                 _there(self._joining).roll_back()
-            case Kind.FINISH:
-                joined = _there(self._joining).finish(**json.loads(frame.content))
-                self._close()
-                self._answer(tally=joined.tally.to_dict(), open_positions=joined.open_positions, bytes=joined.bytes)
+            case Kind.END | Kind.FINISH | Kind.WRITE:
+                self._send(Kind.ANSWER, json.dumps(self._answer(frame)).encode())
             case Kind.ANSWER | Kind.READY | Kind.TAKEN:
                 raise ValueError("An answer came without a question.")
 
-    def _answer(self, **content: Any) -> None:
-        self._send(Kind.ANSWER, json.dumps(content).encode())
+    def _answer(self, question: Frame) -> dict[str, Any]:
+        joining = _there(self._joining)
+        if question.kind is Kind.END:
+            ends_whole = self._try(joining.end)
+            return {"damage": self._damage, "ends_whole": bool(ends_whole)}
+        if question.kind is Kind.FINISH:
+            joined = joining.finish()
+            return {"tally": joined.tally.to_dict(), "open_positions": joined.open_positions, "bytes": joined.bytes}
+        joining.write_to(**json.loads(question.content))
+        self._close()
+        return {}
 
-    def _try(self, step: Callable[[], int]) -> int | None:
+    def _try(self, step: Callable[[], T]) -> T | None:
         if self._damage is None:
             try:
                 return step()

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from threading import Condition, Lock
-from typing import Protocol, TypeVar
+from threading import Condition
+from typing import Protocol
 from uuid import uuid4
 
 from airflow_batch_provider.core.journal import Piece
@@ -24,15 +24,8 @@ from airflow_batch_provider.storage.shards import RunFolder
 TURN_SECONDS = 2.0
 
 
-class Written(Protocol):
-    """What came of writing rows."""
-
-    @property
-    def bytes(self) -> int:
-        """How many there are."""
-
-
-T = TypeVar("T", bound=Written)
+# Writes rows into a local file that exists, from a place in it on.
+Write = Callable[[str, int], None]
 
 
 class Slot(Protocol):
@@ -41,19 +34,19 @@ class Slot(Protocol):
 
     :param name: File in the run's folder of landed rows.
     :param offset: Where in it they begin.
-    :param bytes: How many bytes they have, once they are written.
+    :param bytes: How many bytes they have, once that is known.
     """
 
     name: str
     offset: int
     bytes: int
 
-    def fill(self, write: Callable[[str, int], T]) -> T:
+    def fill(self, size: int, write: Write) -> None:
         """
         Let the rows be written. A write that failed may be followed by another.
 
-        :param write: Writes them into a local file that exists, from a place in it on.
-        :returns: What ``write`` returned.
+        :param size: How many bytes they have.
+        :param write: Writes them.
         """
 
     def close(self) -> None:
@@ -103,7 +96,6 @@ class SharedFile:
         self._name = ""
         self._target: int | None = None
         self._changed = Condition()
-        self._writing = Lock()
         self._given = self._next = self._end = 0
         self._closed: set[int] = set()
 
@@ -124,24 +116,24 @@ class SharedFile:
             os.close(self._target)
             self._target = None
 
-    def fill(self, slot: SharedSlot, write: Callable[[str, int], T]) -> T:
+    def reserve(self, slot: SharedSlot, size: int) -> str:
         """
-        Wait for a place's turn, if it comes soon, and fill it.
+        Find room for a place when its turn comes, if it comes soon. Rows are then written side by side.
 
-        :param slot: The place.
-        :param write: Writes the rows.
+        :param slot: The place; gets its offset and size. It keeps the room it has if that is as large.
+        :param size: How many bytes.
+        :returns: The file, which exists.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._next == slot.number, TURN_SECONDS)
-        path = paths.on_disk(self._folder.landed_file(self._name))
-        with self._writing:
+            self._changed.wait_for(lambda: self._next >= slot.number, TURN_SECONDS)
+            if slot.bytes != size:
+                slot.offset, slot.bytes = self._end, size
+                self._end += size
+            path = paths.on_disk(self._folder.landed_file(self._name))
             if self._target is None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-            written = write(str(path), self._end)
-            slot.offset, slot.bytes = self._end, written.bytes
-            self._end += written.bytes
-        return written
+        return str(path)
 
     def pass_on(self, number: int) -> None:
         """
@@ -165,9 +157,11 @@ class SharedSlot:
         self.number = number
         self._file = file
 
-    def fill(self, write: Callable[[str, int], T]) -> T:
+    def fill(self, size: int, write: Write) -> None:
         """Let the rows be written, behind those before if these come soon."""
-        return self._file.fill(self, write)
+        path = self._file.reserve(self, size)
+        self.close()
+        write(path, self.offset)
 
     def close(self) -> None:
         """Let the next have its turn."""
@@ -203,12 +197,11 @@ class OwnSlot:
         self.offset = self.bytes = 0
         self._path = folder.landed_file(name)
 
-    def fill(self, write: Callable[[str, int], T]) -> T:
+    def fill(self, size: int, write: Write) -> None:
         """Let the rows be written into a local file, and bring it to the object store."""
         with whole_files.WholeFile(paths.as_path(self._path)) as stream, local_twin(stream) as twin:
-            written = write(twin, 0)
-        self.bytes = written.bytes
-        return written
+            write(twin, 0)
+        self.bytes = size
 
     def close(self) -> None:
         """Nobody waits."""

@@ -69,6 +69,7 @@ def rows_of(found: RowJoiner) -> list[dict[str, Any]]:
     rows = [head + tail for head, tail in zip(heads, found.tails, strict=True) if isinstance(tail, bytes)]
     assert len(rows) == len(found.tails)
     assert all(row.endswith(b"\n") and row.count(b"\n") == 1 for row in rows)
+    assert sum(map(len, rows)) == found.count_bytes()
     return [json.loads(row, parse_constant=lambda name: pytest.fail(f"{name} is not JSON")) for row in rows]
 
 

@@ -41,7 +41,8 @@ def joined(joining: Joining, path: Path, *files: bytes, offset: int = 0) -> tupl
         joining.write(content)
         joining.end()
     path.touch()
-    found = joining.finish(str(path), offset)
+    found = joining.finish()
+    joining.write_to(str(path), offset)
     return found, path.read_bytes()[offset:]
 
 

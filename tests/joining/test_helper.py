@@ -86,7 +86,8 @@ def test_more_than_the_memory_they_share_goes_through(helper: Helper, tmp_path: 
     assert helper.end()
     (tmp_path / "there").touch()
 
-    found = helper.finish(str(tmp_path / "there"), 0)
+    found = helper.finish()
+    helper.write_to(str(tmp_path / "there"), 0)
 
     assert (found, (tmp_path / "there").read_bytes()) == joined_here(tmp_path / "here", rows, ids=ids)
 
@@ -128,15 +129,16 @@ def test_a_helper_that_was_killed_is_lost(helper: Helper, tmp_path: Path) -> Non
     with pytest.raises(HelperLostError):
         helper.end()
     with pytest.raises(HelperLostError):
-        helper.finish(str(tmp_path / "x"), 0)
+        helper.finish()
 
 
 def test_a_helper_that_cannot_write_is_lost(helper: Helper, tmp_path: Path) -> None:
     """A full disk, say: whoever takes over meets it too, and can tell."""
     helper.start(job(), lines_of(IDS), [])
+    helper.finish()
 
     with pytest.raises(HelperLostError, match="exit code 1"):
-        helper.finish(str(tmp_path / "no" / "such" / "file"), 0)
+        helper.write_to(str(tmp_path / "no" / "such" / "file"), 0)
 
 
 def test_a_helper_that_cannot_be_started_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:

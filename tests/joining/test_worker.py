@@ -17,6 +17,7 @@ from tests.joining.support import IDS, job, joined_here, lines_of
 
 BEGIN = Frame(Kind.BEGIN, b'{"subject":"file x","skips_damage":false}')
 END = Frame(Kind.END, b"")
+FINISH = Frame(Kind.FINISH, b"")
 
 Sent = list[tuple[Kind, dict[str, Any] | None]]
 
@@ -42,10 +43,10 @@ def test_each_piece_is_taken_and_each_question_answered(tmp_path: Path) -> None:
     """One word back for each, in order, and no other."""
     rows = encode(success("b")) + encode(success("a"))
     (tmp_path / "there").touch()
-    finish = json.dumps({"path": str(tmp_path / "there"), "offset": 0}).encode()
+    write = json.dumps({"path": str(tmp_path / "there"), "offset": 0}).encode()
     pieces = [data(7, 20), data(20, 7 + len(rows))]
 
-    _, sent = told([*begun(), *pieces, END, Frame(Kind.FINISH, finish)], b"before " + rows + b"behind")
+    _, sent = told([*begun(), *pieces, END, FINISH, Frame(Kind.WRITE, write)], b"before " + rows + b"behind")
 
     joined, expected = joined_here(tmp_path / "here", rows)
     assert sent == [
@@ -53,6 +54,7 @@ def test_each_piece_is_taken_and_each_question_answered(tmp_path: Path) -> None:
         (Kind.TAKEN, None),
         (Kind.ANSWER, {"damage": None, "ends_whole": True}),
         (Kind.ANSWER, {"tally": joined.tally.to_dict(), "open_positions": [], "bytes": len(expected)}),
+        (Kind.ANSWER, {}),
     ]
     assert (tmp_path / "there").read_bytes() == expected
 
@@ -78,6 +80,8 @@ def test_what_follows_a_damaged_line_is_passed_over() -> None:
         pytest.param(Frame(Kind.IDS, b"[]"), id="ids"),
         pytest.param(data(0, 0), id="data"),
         pytest.param(END, id="end"),
+        pytest.param(FINISH, id="finish"),
+        pytest.param(Frame(Kind.WRITE, b"{}"), id="write"),
         *(pytest.param(Frame(kind, b""), id=kind.name.lower()) for kind in (Kind.ANSWER, Kind.READY, Kind.TAKEN)),
     ],
 )

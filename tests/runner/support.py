@@ -21,7 +21,7 @@ from airflow_batch_provider.core.options import RunOptions
 from airflow_batch_provider.runner import BatchRun, Finished, Waiting
 from airflow_batch_provider.sandbox import SandboxServer
 from airflow_batch_provider.storage import whole_files
-from airflow_batch_provider.storage.landed import SharedFile
+from airflow_batch_provider.storage.landed import SharedFile, SharedSlot
 from airflow_batch_provider.storage.shards import RunFolder
 from tests.fakes import FakeClock, Probe, ProbedTransport
 from tests.samples import jsonl, request
@@ -180,15 +180,15 @@ def dying_worker(output: Path, probe: Probe) -> Iterator[None]:
         before landed rows are written and synced.
     """
     publish, remove = whole_files.WholeFile._publish, RunFolder.remove
-    link, fill, sync = whole_files.link_whole, SharedFile.fill, SharedFile.sync
+    link, fill, sync = whole_files.link_whole, SharedSlot.fill, SharedFile.sync
 
     def probed_link(source: str, path: ObjectStoragePath, **how: Any) -> bool:
         probe(f"before write {path.name}")
         return link(source, path, **how)
 
-    def probed_fill(self: SharedFile, *args: Any) -> Any:
+    def probed_fill(self: SharedSlot, *args: Any) -> None:
         probe("before write landed rows")
-        return fill(self, *args)
+        fill(self, *args)
 
     def probed_sync(self: SharedFile) -> None:
         probe("before sync landed rows")
@@ -209,7 +209,7 @@ def dying_worker(output: Path, probe: Probe) -> Iterator[None]:
         patch.setattr(whole_files.WholeFile, "_discard", lambda self: self._stream.close())
         patch.setattr(RunFolder, "remove", probed_remove)
         patch.setattr(whole_files, "link_whole", probed_link)
-        patch.setattr(SharedFile, "fill", probed_fill)
+        patch.setattr(SharedSlot, "fill", probed_fill)
         patch.setattr(SharedFile, "sync", probed_sync)
         patch.setattr("os.fsync", lambda number: None)  # workers die here, machines do not; the disk is slow
         yield

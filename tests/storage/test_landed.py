@@ -6,35 +6,31 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.storage import landed
-from airflow_batch_provider.storage.landed import LandedFiles, OwnObjects, SharedFile, Slot, landed_files
+from airflow_batch_provider.storage.landed import LandedFiles, OwnObjects, SharedFile, Slot, Write, landed_files
 from airflow_batch_provider.storage.shards import RunFolder
 from tests.core.support import CHAT
 
 
-@dataclass
-class Rows:
-    """What came of writing."""
-
-    bytes: int
-
-
-def writing(content: bytes) -> Callable[[str, int], Rows]:
+def writing(content: bytes) -> Write:
     """Write some rows as a joiner does: through a descriptor of its own."""
 
-    def write(path: str, offset: int) -> Rows:
+    def write(path: str, offset: int) -> None:
         target = os.open(path, os.O_WRONLY)
         os.pwrite(target, content, offset)
         os.close(target)
-        return Rows(len(content))
 
     return write
+
+
+def fill(slot: Slot, content: bytes) -> None:
+    """Fill a place with rows."""
+    slot.fill(len(content), writing(content))
 
 
 def piece(number: int) -> Piece:
@@ -56,12 +52,8 @@ def test_rows_lie_in_the_order_in_which_places_were_given(folder: RunFolder) -> 
     slots = [files.slot(piece(number)) for number in range(5)]
     contents = [b"%d" % number * (number + 1) for number in range(5)]
 
-    def fill(number: int) -> None:
-        slots[number].fill(writing(contents[number]))
-        slots[number].close()
-
     with ThreadPoolExecutor(5) as pool:
-        list(pool.map(fill, reversed(range(5))))
+        list(pool.map(fill, reversed(slots), reversed(contents)))
     files.sync()
     files.close()
 
@@ -75,8 +67,7 @@ def test_a_slow_download_holds_nobody_up(folder: RunFolder, monkeypatch: pytest.
     files = SharedFile(folder)
     slots = [files.slot(piece(number)) for number in range(3)]
     for number in (2, 0, 1):
-        slots[number].fill(writing(b"%d" % number * 10))
-        slots[number].close()
+        fill(slots[number], b"%d" % number * 10)
     files.close()
 
     assert [slot.offset for slot in slots] == [10, 20, 0]
@@ -90,7 +81,7 @@ def test_a_place_that_stays_empty_holds_nobody_up(folder: RunFolder) -> None:
     filled = threading.Event()
 
     def fill_last() -> None:
-        slots[3].fill(writing(b"last"))
+        fill(slots[3], b"last")
         filled.set()
 
     with ThreadPoolExecutor(1) as pool:
@@ -98,8 +89,7 @@ def test_a_place_that_stays_empty_holds_nobody_up(folder: RunFolder) -> None:
         slots[1].close()
         slots[2].close()
         assert not filled.is_set()
-        slots[0].fill(writing(b"first"))
-        slots[0].close()
+        fill(slots[0], b"first")
         future.result(timeout=20)
     files.close()
 
@@ -107,23 +97,45 @@ def test_a_place_that_stays_empty_holds_nobody_up(folder: RunFolder) -> None:
     assert slots[3].offset == len(b"first")
 
 
-def test_a_write_that_failed_is_followed_by_another_in_its_place(folder: RunFolder) -> None:
-    """A lost helper leaves half its rows: the second write begins where the first did."""
+def test_rows_are_written_side_by_side(folder: RunFolder) -> None:
+    """Who comes next needs to know how many bytes those before have, not that they are there."""
+    files = SharedFile(folder)
+    slots = [files.slot(piece(number)) for number in range(2)]
+    together = threading.Barrier(2, timeout=20)
+
+    def write(path: str, offset: int) -> None:
+        together.wait()
+        writing(b"rows%d" % offset)(path, offset)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda slot: slot.fill(5, write), slots))
+    files.close()
+
+    assert Path(folder.landed_file(slots[0].name)).read_bytes() == b"rows0rows5"
+
+
+def half(path: str, offset: int) -> None:
+    """Write as a helper that is lost in the middle of it."""
+    writing(b"half")(path, offset)
+    raise OSError("lost")
+
+
+@pytest.mark.parametrize(
+    ("content", "offset"), [pytest.param(b"as large", 0, id="as-large"), pytest.param(b"a larger one", 12, id="larger")]
+)
+def test_a_write_that_failed_is_followed_by_another(folder: RunFolder, content: bytes, offset: int) -> None:
+    """In its place, and in another if that is too small: a second download may bring more. Nobody's rows are touched."""
     files = SharedFile(folder)
     first, second = files.slot(piece(0)), files.slot(piece(1))
 
-    def half(path: str, offset: int) -> Rows:
-        writing(b"half of what should ha")(path, offset)
-        raise OSError("lost")
-
     with pytest.raises(OSError, match="lost"):
-        first.fill(half)
-    first.fill(writing(b"all of it"))
-    first.close()
-    second.fill(writing(b"next"))
+        first.fill(len(b"as large"), half)
+    fill(second, b"next")
+    fill(first, content)
     files.close()
 
-    assert (read(folder, first), read(folder, second)) == (b"all of it", b"next")
+    assert first.offset == offset
+    assert (read(folder, first), read(folder, second)) == (content, b"next")
 
 
 @pytest.mark.parametrize("make", [SharedFile, OwnObjects])
@@ -133,7 +145,7 @@ def test_tries_have_files_of_their_own(folder: RunFolder, make: Callable[[RunFol
     for content in (b"rows", b"others"):
         files = make(folder)
         slots.append(files.slot(piece(0)))
-        slots[-1].fill(writing(content))
+        fill(slots[-1], content)
         files.close()
 
     assert slots[0].name != slots[1].name
@@ -157,14 +169,10 @@ def test_object_stores_get_an_object_a_piece(folder: RunFolder) -> None:
     files = OwnObjects(folder)
     slots = [files.slot(piece(number)) for number in range(2)]
 
-    def fail(path: str, offset: int) -> Rows:
-        writing(b"half")(path, offset)
-        raise OSError("lost")
-
     with pytest.raises(OSError, match="lost"):
-        slots[1].fill(fail)
+        slots[1].fill(4, half)
     assert not Path(folder.landed_file(slots[1].name)).exists()
-    slots[1].fill(writing(b"rows"))
+    fill(slots[1], b"rows")
 
     assert read(folder, slots[1]) == b"rows"
     assert [slot.name[:8] for slot in slots] == ["0-00000-", "0-00001-"]

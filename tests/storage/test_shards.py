@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -106,6 +107,14 @@ def test_custom_ids_are_kept_beside_the_shard(folder: RunFolder, kept: bytes | N
         write(folder.ids(piece(3)), kept)
 
     assert ids_from_lines(folder.id_lines(piece(3))) == ["b", "a", "\u2028"]
+
+
+@pytest.mark.parametrize("ids", [["b", "a"], [",", ","], ['a","b', "c"], ['a",', '",']])
+def test_kept_custom_ids_are_counted_whatever_is_in_them(folder: RunFolder, ids: list[str]) -> None:
+    """Quotes and commas of their own too: the shard need not be read for it, and here there is none."""
+    write(folder.ids(piece(2)), msgspec.json.encode(ids) + b"\n")
+
+    assert ids_from_lines(folder.id_lines(piece(2))) == ids
 
 
 @settings(derandomize=True, deadline=None, database=None, max_examples=40)

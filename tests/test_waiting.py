@@ -11,8 +11,9 @@ import pytest
 
 from airflow_batch_provider.client import BatchClient, ServiceSettings
 from airflow_batch_provider.core.batches import Batch
+from airflow_batch_provider.core.patience import WatchPolicy
 from airflow_batch_provider.core.status import BatchStatus
-from airflow_batch_provider.core.watching import Watch, WatchPolicy
+from airflow_batch_provider.core.watching import Watch
 from airflow_batch_provider.exceptions import ApiError, BatchTimeoutError, RateLimitError, WaitingFailedError
 from airflow_batch_provider.sandbox import SandboxServer
 from airflow_batch_provider.waiting import note_miss, timeout_error, wait_for_batches

@@ -6,7 +6,8 @@ import time
 
 from airflow_batch_provider.client import BatchClient
 from airflow_batch_provider.core.batches import Batch
-from airflow_batch_provider.core.watching import Watch, WatchPolicy
+from airflow_batch_provider.core.patience import WatchPolicy
+from airflow_batch_provider.core.watching import Watch
 from airflow_batch_provider.waiting import wait_for_batches
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_batch_provider.core.watching import MAX_RETRY_AFTER_SECONDS
+from airflow_batch_provider.core.patience import MAX_RETRY_AFTER_SECONDS
 
 LOOK_AGAIN_SECONDS = 60.0
 # When it took not one of ours, no worker is woken sooner to try again while others run.

@@ -8,7 +8,7 @@ little.
 
 from __future__ import annotations
 
-from airflow_batch_provider.core.watching import MAX_RETRY_AFTER_SECONDS
+from airflow_batch_provider.core.patience import MAX_RETRY_AFTER_SECONDS
 from airflow_batch_provider.exceptions import ApiStatusError, BatchError, RateLimitError
 
 MAX_PROBE_PAUSE_SECONDS = 60.0

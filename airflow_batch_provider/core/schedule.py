@@ -10,8 +10,8 @@ import heapq
 from collections.abc import Callable
 
 from airflow_batch_provider.core.batches import Batch, RequestCounts
+from airflow_batch_provider.core.patience import JITTER_FRACTION, WatchPolicy, pause_between_looks
 from airflow_batch_provider.core.status import BatchStatus
-from airflow_batch_provider.core.watching import JITTER_FRACTION, WatchPolicy, pause_between_looks
 from airflow_batch_provider.exceptions import BatchError
 
 # When a batch is due, those due within this part of its pause are looked at with it: batches that began together stay

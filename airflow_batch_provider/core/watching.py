@@ -15,36 +15,18 @@ Rules, in this order:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import NamedTuple
 
 from airflow_batch_provider.core.batches import Batch
+from airflow_batch_provider.core.patience import (
+    ANSWER_SECONDS,
+    JITTER_FRACTION,
+    MAX_RETRY_AFTER_SECONDS,
+    Trouble,
+    WatchPolicy,
+    pause_between_looks,
+)
 from airflow_batch_provider.core.status import BatchStatus
-
-DEFAULT_POLL_SECONDS = 30.0
-DEFAULT_MAX_POLL_SECONDS = 300.0
-AGE_FRACTION = 0.05
-JITTER_FRACTION = 0.1
-MAX_RETRY_AFTER_SECONDS = 3600.0
-ANSWER_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class WatchPolicy:
-    """
-    How patiently to wait; all values in seconds.
-
-    :param poll_interval: Shortest pause between looks.
-    :param max_poll_interval: Longest pause between looks.
-    :param outage_patience: How long the service may not answer, or answer with its own faults.
-    :param refusal_patience: How long the service may refuse the question.
-    """
-
-    poll_interval: float = DEFAULT_POLL_SECONDS
-    max_poll_interval: float = DEFAULT_MAX_POLL_SECONDS
-    outage_patience: float = 3600.0
-    refusal_patience: float = 300.0
 
 
 class KeepWaiting(NamedTuple):
@@ -71,25 +53,6 @@ class GaveUp(NamedTuple):
 
 
 Decision = KeepWaiting | Done | TimedOut | GaveUp
-
-
-@dataclass(slots=True)
-class _Trouble:
-    """A row of failed looks at one batch."""
-
-    since: float
-    refused_since: float | None
-    reason: str
-    not_before: float
-    answer_by: float
-
-    def bearable_until(self, policy: WatchPolicy) -> float:
-        """When it has gone on for too long; a refusal that follows an outage gets its own patience."""
-        longest = max(policy.outage_patience, policy.refusal_patience)
-        until = self.since + policy.outage_patience
-        if self.refused_since is not None:
-            until = min(self.refused_since + policy.refusal_patience, self.since + longest)
-        return max(until, self.answer_by)
 
 
 class Watch:
@@ -120,7 +83,7 @@ class Watch:
         self._started_at = started_at
         self._policy = policy
         self._seen: dict[str, Batch] = {}
-        self._trouble: dict[str, _Trouble] = {}
+        self._trouble: dict[str, Trouble] = {}
         self._first_done: tuple[float, int] | None = None
 
     def __repr__(self) -> str:
@@ -173,7 +136,7 @@ class Watch:
         pause = min(retry_after or 0.0, MAX_RETRY_AFTER_SECONDS)
         # Who was asked to come back in an hour must be asked once more before anybody gives up.
         answer_by = now + pause * (1 + JITTER_FRACTION) + ANSWER_SECONDS if pause else 0.0
-        self._trouble[batch_id] = _Trouble(since, refused_since, reason, now + pause, answer_by)
+        self._trouble[batch_id] = Trouble(since, refused_since, reason, now + pause, answer_by)
         return before is None
 
     def recover(self, batch_id: str) -> None:
@@ -263,25 +226,3 @@ class Watch:
         # The service's own time survives a restart of the waiting process; ours would begin anew with short pauses.
         created = [b.created_at.timestamp() for b in self._seen.values() if b.created_at and not b.status.has_ended]
         return min([self._started_at, *created])
-
-
-def pause_between_looks(policy: WatchPolicy, age: float, seconds_left: float | None) -> float:
-    """
-    How long to leave batches alone after a look.
-
-    :param policy: Bounds of the pause.
-    :param age: Seconds since the oldest of them was created.
-    :param seconds_left: Estimate of the time they still need, or None.
-    :returns: Seconds.
-    """
-    pause = max(policy.poll_interval, min(policy.max_poll_interval, AGE_FRACTION * age))
-    return pause if seconds_left is None else min(pause, max(policy.poll_interval, seconds_left / 2))
-
-
-def as_seconds(value: timedelta | float) -> float:
-    """
-    A span of time, however the user wrote it.
-
-    :param value: Seconds or a timedelta.
-    """
-    return value.total_seconds() if isinstance(value, timedelta) else float(value)

@@ -26,6 +26,8 @@ PIPE_BYTES = 1 << 20
 CLOSE_SECONDS = 5.0
 # A helper begins within a tenth of a second; a busy machine may take its time.
 BEGIN_SECONDS = 30.0
+# Writing the rows of the largest piece to a slow disk takes a minute or two. Who is stopped, or stuck, says nothing.
+SILENCE_SECONDS = 600.0
 # The same places for modules as here, however this process came to them.
 _PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {} import worker; worker.main(*map(int, sys.argv[2:]))"
 
@@ -59,6 +61,8 @@ class Helper:
         self._to, self._from = (pipe.fileno() for pipe in self._pipes)
         with suppress(OSError, AttributeError):  # not on every system; and a user may have too many large pipes
             fcntl.fcntl(self._to, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        self._answers = select.poll()  # select() knows no descriptors above 1023
+        self._answers.register(self._from, select.POLLIN)
         # It begins while the download does: so much may be sent before it has said that it reads.
         self._has_begun = False
         self._unread_room = _pipe_bytes(self._to) // 2
@@ -158,20 +162,17 @@ class Helper:
 
     def _receive(self, kind: Kind) -> bytes:
         self._see_it_begin()
-        return self._heard(kind)
+        return self._heard(kind, SILENCE_SECONDS)
 
     def _see_it_begin(self) -> None:
-        if self._has_begun:
-            return
-        poller = select.poll()  # select() knows no descriptors above 1023
-        poller.register(self._from, select.POLLIN)
-        if not poller.poll(BEGIN_SECONDS * 1000):
-            self._process.kill()
-            raise HelperLostError("it has not begun in time")
-        self._heard(Kind.READY)
-        self._has_begun = True
+        if not self._has_begun:
+            self._heard(Kind.READY, BEGIN_SECONDS)
+            self._has_begun = True
 
-    def _heard(self, kind: Kind) -> bytes:
+    def _heard(self, kind: Kind, seconds: float) -> bytes:
+        if not self._answers.poll(seconds * 1000):
+            self._process.kill()
+            raise HelperLostError(f"it said nothing for {seconds:g} s")
         try:
             frame = frames.receive(self._from)
         except ValueError as error:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_batch_provider.core.events import WaitEvent
+from airflow_batch_provider.core.patience import DEFAULT_POLL_SECONDS, WatchPolicy, as_seconds
 from airflow_batch_provider.core.summary import counted
 from airflow_batch_provider.core.verdict import check_fail_on_share, verdict
-from airflow_batch_provider.core.watching import DEFAULT_POLL_SECONDS, Watch, WatchPolicy, as_seconds
+from airflow_batch_provider.core.watching import Watch
 from airflow_batch_provider.exceptions import BatchTimeoutError
 from airflow_batch_provider.hooks.batch import BatchHook, open_hook
 from airflow_batch_provider.hooks.boundary import airflow_boundary

@@ -11,7 +11,8 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_batch_provider.core.identity import metadata_with_key
 from airflow_batch_provider.core.judging import FailOn, check_fail_on, judge
-from airflow_batch_provider.core.watching import DEFAULT_POLL_SECONDS, Watch, WatchPolicy, as_seconds
+from airflow_batch_provider.core.patience import DEFAULT_POLL_SECONDS, WatchPolicy, as_seconds
+from airflow_batch_provider.core.watching import Watch
 from airflow_batch_provider.exceptions import ApiStatusError, ConfigurationError
 from airflow_batch_provider.hooks.batch import BatchHook, open_hook
 from airflow_batch_provider.hooks.boundary import airflow_boundary

@@ -19,8 +19,8 @@ from airflow_batch_provider.client.glances import Glance
 from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.health import MAX_PROBE_PAUSE_SECONDS, ServiceHealth
 from airflow_batch_provider.core.listing import ListTrust
+from airflow_batch_provider.core.patience import WatchPolicy
 from airflow_batch_provider.core.schedule import BUSY, Schedule, Watched
-from airflow_batch_provider.core.watching import WatchPolicy
 from airflow_batch_provider.exceptions import (
     ApiConnectionError,
     BatchError,

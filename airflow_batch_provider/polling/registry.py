@@ -7,7 +7,7 @@ import gc
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
-from airflow_batch_provider.core.watching import WatchPolicy
+from airflow_batch_provider.core.patience import WatchPolicy
 from airflow_batch_provider.polling.keeper import LoadSettings
 from airflow_batch_provider.polling.poller import Poller
 from airflow_batch_provider.polling.subscription import Subscription

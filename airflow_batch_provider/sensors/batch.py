@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseSensorOperator, PokeReturnValue, conf
 
 from airflow_batch_provider.core.judging import FailOn, check_fail_on, judge
+from airflow_batch_provider.core.patience import WatchPolicy, as_seconds
 from airflow_batch_provider.core.progress import ProgressReporter
-from airflow_batch_provider.core.watching import Watch, WatchPolicy, as_seconds
+from airflow_batch_provider.core.watching import Watch
 from airflow_batch_provider.exceptions import ApiError, BatchTimeoutError, ConfigurationError
 from airflow_batch_provider.hooks.batch import BatchHook, open_hook
 from airflow_batch_provider.hooks.boundary import airflow_boundary

@@ -12,16 +12,9 @@ from airflow.providers.common.compat.sdk import AirflowException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_batch_provider.core.events import WaitEvent
+from airflow_batch_provider.core.patience import DEFAULT_MAX_POLL_SECONDS, DEFAULT_POLL_SECONDS, WatchPolicy
 from airflow_batch_provider.core.progress import ProgressReporter, progress_value
-from airflow_batch_provider.core.watching import (
-    DEFAULT_MAX_POLL_SECONDS,
-    DEFAULT_POLL_SECONDS,
-    Done,
-    GaveUp,
-    TimedOut,
-    Watch,
-    WatchPolicy,
-)
+from airflow_batch_provider.core.watching import Done, GaveUp, TimedOut, Watch
 from airflow_batch_provider.exceptions import ApiError, ConfigurationError
 from airflow_batch_provider.hooks.batch import BatchHook
 from airflow_batch_provider.hooks.killed import is_killed_async

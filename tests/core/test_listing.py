@@ -15,8 +15,8 @@ from airflow_batch_provider.core.listing import (
     pages_to_search,
     plan_looks,
 )
+from airflow_batch_provider.core.patience import WatchPolicy
 from airflow_batch_provider.core.schedule import Watched
-from airflow_batch_provider.core.watching import WatchPolicy
 from tests.core.support import NOW
 
 

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_batch_provider.core.patience import WatchPolicy
 from airflow_batch_provider.core.progress import ProgressReporter, describe, progress_value
 from airflow_batch_provider.core.status import BatchStatus
-from airflow_batch_provider.core.watching import Watch, WatchPolicy
+from airflow_batch_provider.core.watching import Watch
 from tests.core.support import NOW, batch
 
 RUNNING = BatchStatus.IN_PROGRESS

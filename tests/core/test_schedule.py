@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_batch_provider.core.patience import WatchPolicy
 from airflow_batch_provider.core.schedule import SLACK_ITEMS, Schedule
 from airflow_batch_provider.core.status import BatchStatus
-from airflow_batch_provider.core.watching import WatchPolicy
 from tests.core.support import NOW, batch
 
 POLICY = WatchPolicy(poll_interval=30, max_poll_interval=300)

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 import pytest
 
 from airflow_batch_provider.core.batches import Batch
+from airflow_batch_provider.core.patience import WatchPolicy
 from airflow_batch_provider.core.status import BatchStatus
-from airflow_batch_provider.core.watching import Done, KeepWaiting, TimedOut, Watch, WatchPolicy
+from airflow_batch_provider.core.watching import Done, KeepWaiting, TimedOut, Watch
 from tests.core.support import NOW, batch
 
 POLICY = WatchPolicy(poll_interval=30, max_poll_interval=300)

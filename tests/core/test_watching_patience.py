@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_batch_provider.core.patience import WatchPolicy
 from airflow_batch_provider.core.status import BatchStatus
-from airflow_batch_provider.core.watching import Done, GaveUp, KeepWaiting, TimedOut, Watch, WatchPolicy
+from airflow_batch_provider.core.watching import Done, GaveUp, KeepWaiting, TimedOut, Watch
 from tests.core.support import NOW, batch
 
 POLICY = WatchPolicy(poll_interval=10, outage_patience=3_600, refusal_patience=300)

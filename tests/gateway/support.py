@@ -13,7 +13,8 @@ from airflow_batch_provider.client import BatchClient, ServiceSettings
 from airflow_batch_provider.client.multipart import Upload
 from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.identity import KEY_FIELD
-from airflow_batch_provider.core.watching import Watch, WatchPolicy
+from airflow_batch_provider.core.patience import WatchPolicy
+from airflow_batch_provider.core.watching import Watch
 from airflow_batch_provider.intake import check_file, upload_checked
 from airflow_batch_provider.storage.paths import as_path
 from airflow_batch_provider.storage.whole_files import WholeFile

@@ -132,6 +132,16 @@ def test_a_helper_that_was_killed_is_lost(helper: Helper, tmp_path: Path) -> Non
         helper.finish()
 
 
+def test_a_helper_that_stands_still_is_lost(helper: Helper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped, or stuck with a disk that does not answer: the task does not wait for ever, and takes over."""
+    tell(helper, IDS)
+    os.kill(helper.pid, signal.SIGSTOP)
+    monkeypatch.setattr(helpers, "SILENCE_SECONDS", 0.01)
+
+    with pytest.raises(HelperLostError, match="said nothing for 0.01 s"):
+        helper.finish()
+
+
 def test_a_helper_that_cannot_write_is_lost(helper: Helper, tmp_path: Path) -> None:
     """A full disk, say: whoever takes over meets it too, and can tell."""
     helper.start(job(), lines_of(IDS), [])
@@ -171,11 +181,11 @@ def test_words_on_the_way_in_are_no_answers(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("program", "reason"),
     [
-        pytest.param("import sys; sys.stdin.read()", "has not begun in time", id="says-nothing"),
+        pytest.param("import sys; sys.stdin.read()", "said nothing for 0.01 s", id="says-nothing"),
         pytest.param("import os, sys; os.write(int(sys.argv[2]), b'hello' * 9); sys.stdin.read()", "no frame", id="text"),
         pytest.param("import os, sys; os.write(int(sys.argv[2]), b'\\xff\\x63\\0\\0\\0\\0'); sys.stdin.read()",
                      "no frame", id="unknown-kind"),
-        pytest.param("import os, sys; os.write(int(sys.argv[2]), b'\\xff\\x09\\0\\0\\0\\0'); sys.stdin.read()",
+        pytest.param("import os, sys; os.write(int(sys.argv[2]), b'\\xff\\x0a\\0\\0\\0\\0'); sys.stdin.read()",
                      "answers what nobody asked", id="no-greeting"),
         pytest.param("raise SystemExit(3)", "exit code 3", id="ends"),
     ],
@@ -186,7 +196,7 @@ def test_a_helper_that_does_not_begin_as_it_should_is_lost(
 ) -> None:
     """In bounded time and by name, however much there is to tell it, and nothing of it is left."""
     monkeypatch.setattr(helpers, "_PROGRAM", program)
-    if reason == "has not begun in time":
+    if reason == "said nothing for 0.01 s":
         monkeypatch.setattr(helpers, "BEGIN_SECONDS", 0.01)
     ids = [f"row-{number}" for number in range(size)]
     before = open_files()

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from airflow_batch_provider.client import AsyncBatchClient, ServiceSettings
-from airflow_batch_provider.core.watching import WatchPolicy
+from airflow_batch_provider.core.patience import WatchPolicy
 from airflow_batch_provider.polling.poller import Poller
 from airflow_batch_provider.polling.subscription import News, Subscription
 

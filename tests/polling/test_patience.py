@@ -6,7 +6,8 @@ import asyncio
 
 import httpx
 
-from airflow_batch_provider.core.watching import Done, GaveUp, TimedOut, Watch, WatchPolicy
+from airflow_batch_provider.core.patience import WatchPolicy
+from airflow_batch_provider.core.watching import Done, GaveUp, TimedOut, Watch
 from airflow_batch_provider.exceptions import ApiError
 from airflow_batch_provider.polling.mailboxes import Mailboxes
 from airflow_batch_provider.polling.poller import Poller

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_batch_provider.client import ServiceSettings
 from airflow_batch_provider.core.batches import Batch
-from airflow_batch_provider.core.watching import WatchPolicy
+from airflow_batch_provider.core.patience import WatchPolicy
 from airflow_batch_provider.exceptions import ConfigurationError
 from airflow_batch_provider.polling import awaited_here, join, leave, registry
 from airflow_batch_provider.polling.subscription import Miss, Recovered

@@ -247,7 +247,7 @@ async def _always(task_instance: Any) -> bool:
 
 
 def _impatient(**arguments: Any) -> Any:
-    from airflow_batch_provider.core.watching import WatchPolicy
+    from airflow_batch_provider.core.patience import WatchPolicy
 
     make: Callable[..., WatchPolicy] = WatchPolicy
     return make(**arguments, refusal_patience=0.1)

@@ -13,6 +13,7 @@ from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.exceptions import JournalUnreadableError
 from airflow_batch_provider.storage import paths, whole_files
 from airflow_batch_provider.storage.blocks import BlockWriter, copy_into, read_blocks
+from airflow_batch_provider.storage.composing import compose_whole
 from airflow_batch_provider.storage.shards import RunFolder
 
 _PREFIX = len(b'{"index":')
@@ -38,6 +39,8 @@ def write_results(
     follow_one_another = not any(piece.round for piece in pieces) and len(_groups(pieces)) == 1
     whole = _in_one_file(folder, pieces) if follow_one_another else None
     if whole and whole_files.link_whole(whole, target, last_check=last_check):
+        return sum(piece.requests for piece in pieces)
+    if follow_one_another and compose_whole([folder.landed(piece) for piece in pieces], target, last_check=last_check):
         return sum(piece.requests for piece in pieces)
     with whole_files.WholeFile(target, last_check=last_check) as stream:
         if follow_one_another:

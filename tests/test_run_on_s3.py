@@ -20,7 +20,7 @@ from airflow_batch_provider.runner import BatchRun, Finished, Waiting
 from airflow_batch_provider.sandbox import SandboxServer
 from tests.fakes import FakeClock, Probe, ProbedTransport, WorkerCrash
 from tests.samples import jsonl, request
-from tests.storage.test_s3 import Lake, lake, s3  # noqa: F401 - fixtures
+from tests.storage.test_s3 import BUCKET, Lake, lake, s3  # noqa: F401 - fixtures
 
 OUT = "labels/2026-11-24"
 NAMES = ("_run/journal.json", "failures.jsonl", "results.jsonl", "summary.json")
@@ -87,6 +87,19 @@ def test_a_run_from_bucket_to_bucket(desk: Desk, monkeypatch: pytest.MonkeyPatch
     assert json.loads(desk.lake.get(f"{OUT}/summary.json")) == summary
     assert (summary["results"], summary["batches"]) == (desk.lake.url(f"{OUT}/results.jsonl"), 3)
     assert desk.server.files() == []
+
+
+def test_large_rows_do_not_come_back_to_be_put_together(desk: Desk) -> None:
+    """The store makes the results of the objects it has: one part for each batch, and nobody reads or writes them."""
+    message = {"role": "user", "content": "x" * 250_000}
+    large = [request(number, body={"model": "sandbox-echo", "messages": [message]}) for number in range(50)]
+    desk.lake.put("prompts.jsonl", jsonl(large))
+    desk.finish()
+
+    assert desk.settled() == [(number, f"row-{number}", "succeeded", 0) for number in range(50)]
+    assert desk.lake.s3.head_object(Bucket=BUCKET, Key=f"{OUT}/results.jsonl")["ETag"].endswith('-2"')
+    assert desk.lake.objects() == [name for name in FINISHED if "failures" not in name]
+    assert desk.lake.unfinished() == []
 
 
 @pytest.mark.parametrize("pattern", ["in", "in/", "in/*.jsonl*"])

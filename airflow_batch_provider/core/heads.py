@@ -32,5 +32,5 @@ def count_bytes(indices: Sequence[int], custom_ids: Sequence[str]) -> int:
     :param indices: Positions of their requests in the input; at least one.
     :param custom_ids: Their requests.
     """
-    values = len(_encode(list(indices))) + len(_encode(list(custom_ids))) - 2 * (len(indices) + 1)
+    values = len(_encode(list(indices))) + len(_encode(custom_ids)) - 2 * (len(indices) + 1)
     return len(indices) * _NAMES_BYTES + values

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -51,21 +52,26 @@ class Frame(NamedTuple):
     content: bytes
 
 
-def send(target: int, kind: Kind, content: bytes = b"") -> None:
+def send(target: int, kind: Kind, content: bytes = b"", *, wait: Callable[[], None] = lambda: None) -> None:
     """
     Send a frame.
 
     :param target: Descriptor of a pipe.
     :param kind: What it is about.
     :param content: Its content.
+    :param wait: Waits until a full pipe takes more, when writing to it does not wait by itself.
     :raises OSError: Nobody reads any more.
     """
     head = _HEAD.pack(_MARK, kind, len(content))
-    written = os.writev(target, [head, content])
+    written = 0
+    with suppress(BlockingIOError):
+        written = os.writev(target, [head, content])
     if written < len(head) + len(content):
         rest = memoryview(head + content)[written:]
         while rest:
-            rest = rest[os.write(target, rest) :]
+            wait()
+            with suppress(BlockingIOError):
+                rest = rest[os.write(target, rest) :]
 
 
 def receive(source: int) -> Frame | None:

@@ -26,8 +26,9 @@ PIPE_BYTES = 1 << 20
 CLOSE_SECONDS = 5.0
 # A helper begins within a tenth of a second; a busy machine may take its time.
 BEGIN_SECONDS = 30.0
-# Writing the rows of the largest piece to a slow disk takes a minute or two. Who is stopped, or stuck, says nothing.
+# Who is stopped, or stuck, says nothing and reads nothing. Who writes says nothing either, for as long as a slow disk takes.
 SILENCE_SECONDS = 600.0
+SLOW_DISK_BYTES_A_SECOND = 500_000
 # The same places for modules as here, however this process came to them.
 _PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {} import worker; worker.main(*map(int, sys.argv[2:]))"
 
@@ -63,12 +64,17 @@ class Helper:
             fcntl.fcntl(self._to, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._answers = select.poll()  # select() knows no descriptors above 1023
         self._answers.register(self._from, select.POLLIN)
+        self._room = select.poll()
+        self._room.register(self._to, select.POLLOUT)
+        os.set_blocking(self._to, False)
         # It begins while the download does: so much may be sent before it has said that it reads.
         self._has_begun = False
         self._unread_room = _pipe_bytes(self._to) // 2
         self._filling = Filling(self._memory)
         # Slots that were passed on and not read yet.
         self._untaken = 0
+        # Of the rows that are to be written.
+        self._bytes = 0
 
     @property
     def pid(self) -> int:
@@ -117,11 +123,13 @@ class Helper:
     def finish(self) -> Joined:
         """Settle what is open."""
         answer = self._ask(Kind.FINISH)
+        self._bytes = answer["bytes"]
         return Joined(Tally.from_dict(answer["tally"]), answer["open_positions"], answer["bytes"])
 
     def write_to(self, path: str, offset: int) -> None:
         """Write all rows in order."""
-        self._ask(Kind.WRITE, _as_json({"path": path, "offset": offset}))
+        content = _as_json({"path": path, "offset": offset})
+        self._ask(Kind.WRITE, content, seconds=SILENCE_SECONDS + self._bytes / SLOW_DISK_BYTES_A_SECOND)
 
     def close(self) -> None:
         """End the process; it may be in the middle of something."""
@@ -145,24 +153,29 @@ class Helper:
         if self._unread_room < 0:
             self._see_it_begin()
         try:
-            frames.send(self._to, kind, content)
+            frames.send(self._to, kind, content, wait=self._wait_for_room)
         except OSError as error:
             raise self._lost() from error
 
-    def _ask(self, kind: Kind, content: bytes = b"") -> dict[str, Any]:
+    def _wait_for_room(self) -> None:
+        if not self._room.poll(SILENCE_SECONDS * 1000):
+            self._process.kill()
+            raise HelperLostError(f"it read nothing for {SILENCE_SECONDS:g} s")
+
+    def _ask(self, kind: Kind, content: bytes = b"", *, seconds: float | None = None) -> dict[str, Any]:
         self._send(kind, content)
         while self._untaken:
             self._see_one_taken()
-        answer: dict[str, Any] = json.loads(self._receive(Kind.ANSWER))
+        answer: dict[str, Any] = json.loads(self._receive(Kind.ANSWER, seconds))
         return answer
 
     def _see_one_taken(self) -> None:
         self._receive(Kind.TAKEN)
         self._untaken -= 1
 
-    def _receive(self, kind: Kind) -> bytes:
+    def _receive(self, kind: Kind, seconds: float | None = None) -> bytes:
         self._see_it_begin()
-        return self._heard(kind, SILENCE_SECONDS)
+        return self._heard(kind, seconds or SILENCE_SECONDS)
 
     def _see_it_begin(self) -> None:
         if not self._has_begun:

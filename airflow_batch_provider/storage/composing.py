@@ -18,8 +18,9 @@ from airflow_batch_provider.storage.blocks import FilePart
 
 log = logging.getLogger(__name__)
 
-# https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html; the last part may be smaller.
-MIN_PART_BYTES, MAX_PART_BYTES, MAX_PARTS = 5 << 20, 5 << 30, 10_000
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html; the last part may be smaller. A part may be five times
+# as large, but s3fs waits 15 s for an answer, which comes when all is copied.
+MIN_PART_BYTES, MAX_PART_BYTES, MAX_PARTS = 5 << 20, 1 << 30, 10_000
 PARTS_AT_A_TIME = 4
 
 
@@ -46,10 +47,10 @@ def compose_whole(
         with ThreadPoolExecutor(PARTS_AT_A_TIME) as pool:
             copied = list(pool.map(upload.copy, range(1, len(parts) + 1), parts))
         last_check()
-        upload.complete(copied)
+        upload.complete(copied, sum(part.bytes for part in parts))
     except _StoreError as error:
         upload.abort()
-        log.info("%s is written from here: the store does not put it together (%s).", path, error)
+        log.info("%s is not put together by its store (%s): the rows pass through here.", path, error)
         return False
     except BaseException:
         upload.abort()
@@ -75,22 +76,19 @@ class _Upload:
         self._where = _place(path)
 
     def begin(self) -> None:
-        self._where["UploadId"] = self._call("create_multipart_upload")["UploadId"]
+        self._where["UploadId"] = _said(self._call("create_multipart_upload"), "UploadId")
 
     def copy(self, number: int, part: FilePart) -> dict[str, Any]:
         source = paths.as_path(part.path)
-        try:
-            size = paths.file_size(source)
-        except Exception as error:
-            raise _StoreError(type(error).__name__) from error
-        if size != part.bytes:  # who reads it can say more
-            raise _StoreError("something has changed what is there")
-        answer = self._call("upload_part_copy", PartNumber=number, CopySource=_place(source))
-        return {"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]}
+        _see_size(source, part.bytes)
+        answer = _said(self._call("upload_part_copy", PartNumber=number, CopySource=_place(source)), "CopyPartResult")
+        sums = {name: value for name, value in answer.items() if name.startswith("Checksum")}
+        return {"PartNumber": number, "ETag": _said(answer, "ETag"), **sums}
 
-    def complete(self, copied: list[dict[str, Any]]) -> None:
-        self._call("complete_multipart_upload", MultipartUpload={"Parts": copied})
+    def complete(self, copied: list[dict[str, Any]], size: int) -> None:
+        self._call("complete_multipart_upload", MultipartUpload={"Parts": copied}, MpuObjectSize=size)
         self._path.fs.invalidate_cache(self._path.path)
+        _see_size(self._path, size)  # its parts are deleted soon, and some only say that they know parts
 
     def abort(self) -> None:
         """Leave nothing; what stands in the way is told, and does not hide why there is no object."""
@@ -99,7 +97,11 @@ class _Upload:
         try:
             self._call("abort_multipart_upload")
         except _StoreError as error:
-            log.warning("The unfinished upload of %s could not be aborted: %s", self._path, error)
+            if not isinstance(error.__cause__, FileNotFoundError):  # else it is not unfinished
+                log.warning(
+                    "The unfinished upload %s of %s could not be aborted (%s): its parts are stored, and cost. Abort it, or "
+                    "give the bucket a rule that does so.", self._where["UploadId"], self._path, error,
+                )  # fmt: skip
 
     def _call(self, method: str, **options: Any) -> dict[str, Any]:
         try:
@@ -107,6 +109,22 @@ class _Upload:
         except Exception as error:  # storage clients have exceptions of their own
             raise _StoreError(type(error).__name__) from error
         return answer
+
+
+def _said(answer: dict[str, Any], name: str) -> Any:
+    """Some stores answer 200 and say nothing (jamhall/s3rver#436)."""
+    if not answer.get(name):
+        raise _StoreError(f"its answer has no {name}")
+    return answer[name]
+
+
+def _see_size(path: ObjectStoragePath, size: int) -> None:
+    try:
+        found = paths.file_size(path)
+    except Exception as error:
+        raise _StoreError(type(error).__name__) from error
+    if found != size:
+        raise _StoreError(f"{path} has {found:,} bytes, not {size:,}")
 
 
 def _place(path: ObjectStoragePath) -> dict[str, str]:

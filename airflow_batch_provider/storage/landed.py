@@ -160,7 +160,7 @@ class SharedSlot:
     def fill(self, size: int, write: Write) -> None:
         """Let the rows be written, behind those before if these come soon."""
         path = self._file.reserve(self, size)
-        self.close()
+        self._file.pass_on(self.number)  # it needs to know where these end, not that they are there
         write(path, self.offset)
 
     def close(self) -> None:

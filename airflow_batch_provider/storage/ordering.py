@@ -61,11 +61,12 @@ class OrderedRows:
         if self._held > self._max_bytes:
             self._spill()
 
-    def write_to(self, target: int) -> None:
+    def write_to(self, target: int, room: int) -> None:
         """
         Write all rows in order, and forget each: letting go of what has just been read takes less time than later.
 
         :param target: Descriptor of an open local file.
+        :param room: How many bytes they have. Behind it are the rows of others, which are not written over.
         """
         at_once = SPILLED_ROWS_AT_ONCE if self._files else ROWS_AT_ONCE
         all_tails = self._rows.tails
@@ -75,9 +76,17 @@ class OrderedRows:
             tails = list(map(self._read, some)) if self._files else cast("list[bytes]", some)
             heads = self._rows.heads(start, start + len(some))
             try:
-                _write_all(target, b"".join(chain.from_iterable(zip(heads, tails, strict=True))))
+                data = b"".join(chain.from_iterable(zip(heads, tails, strict=True)))
             except TypeError:
                 raise RuntimeError("A row was never written. Please report this as a bug.") from None
+            room -= len(data)
+            if room < 0:
+                break
+            _write_all(target, data)
+        if room:
+            raise RuntimeError(
+                f"Rows do not fit in the room made for them ({room:+,} bytes). Please report this as a bug."
+            )
 
     def _read(self, tail: bytes | int | None) -> bytes:
         if not isinstance(tail, int):

@@ -22,6 +22,7 @@ from airflow_batch_provider.core.status import BatchStatus
 from airflow_batch_provider.exceptions import DownloadError
 from airflow_batch_provider.joining import helper as helpers
 from airflow_batch_provider.joining import slots
+from airflow_batch_provider.joining.frames import Kind
 from airflow_batch_provider.joining.helper import Helper, HelperLostError
 from tests.core.test_joining import Report, encode, failure, reports, success
 from tests.joining.support import IDS, job, joined, joined_here, lines_of
@@ -140,6 +141,38 @@ def test_a_helper_that_stands_still_is_lost(helper: Helper, monkeypatch: pytest.
 
     with pytest.raises(HelperLostError, match="said nothing for 0.01 s"):
         helper.finish()
+
+
+def test_a_helper_that_stands_still_while_it_is_told_something_is_lost(
+    helper: Helper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two pieces, say: more is told it than the pipe takes, and nobody waits for ever until it reads."""
+    tell(helper, IDS)
+    os.kill(helper.pid, signal.SIGSTOP)
+    monkeypatch.setattr(helpers, "SILENCE_SECONDS", 0.01)
+
+    with pytest.raises(HelperLostError, match="read nothing for 0.01 s"):
+        tell(helper, [f"row-{number}" for number in range(300_000)])
+
+
+def test_a_helper_that_writes_has_the_time_of_a_slow_disk(
+    helper: Helper, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It says nothing while it writes: the more rows, the longer that may take."""
+    waits: list[float] = []
+    heard = helper._heard
+
+    def waited(kind: Kind, seconds: float) -> bytes:
+        waits.append(seconds)
+        return heard(kind, seconds)
+
+    monkeypatch.setattr(helper, "_heard", waited)
+    tell(helper, IDS)
+    (tmp_path / "rows").touch()
+    size = helper.finish().bytes
+    helper.write_to(str(tmp_path / "rows"), 0)
+
+    assert waits[-2:] == [helpers.SILENCE_SECONDS, helpers.SILENCE_SECONDS + size / helpers.SLOW_DISK_BYTES_A_SECOND]
 
 
 def test_a_helper_that_cannot_write_is_lost(helper: Helper, tmp_path: Path) -> None:

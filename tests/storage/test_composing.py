@@ -64,7 +64,7 @@ def test_nothing_appears_when_the_last_look_forbids_it(lake: Lake) -> None:  # n
 
 @pytest.mark.parametrize("change", ["gone", "shorter", "longer"])
 def test_objects_that_are_not_what_was_written_are_left_to_who_reads_them(lake: Lake, change: str) -> None:  # noqa: F811
-    """Who reads them can tell a person what is missing."""
+    """Nothing is made of them here; who reads them can tell a person of rows that are missing."""
     parts = put(lake, LARGE)
     if change == "gone":
         lake.s3.delete_object(Bucket="lake-of-tests", Key="parts/1")
@@ -81,7 +81,7 @@ def test_objects_that_are_not_what_was_written_are_left_to_who_reads_them(lake: 
     [
         pytest.param([MIN_PART_BYTES - 1, 1], id="small"),
         pytest.param([MIN_PART_BYTES] * (MAX_PARTS + 1), id="many"),
-        pytest.param([(5 << 30) + 1], id="large"),
+        pytest.param([(1 << 30) + 1], id="large"),
         pytest.param([], id="none"),
     ],
 )
@@ -91,27 +91,86 @@ def test_what_the_store_would_refuse_is_not_begun(lake: Lake, sizes: list[int]) 
     assert lake.unfinished() == []
 
 
-@pytest.mark.parametrize("method", ["create_multipart_upload", "upload_part_copy", "complete_multipart_upload"])
+METHODS = ["create_multipart_upload", "upload_part_copy", "complete_multipart_upload"]
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        *(pytest.param(method, NotImplementedError(), id=f"{method}-refused") for method in METHODS),
+        *(pytest.param(method, {}, id=f"{method}-nothing-said") for method in METHODS),
+        pytest.param("upload_part_copy", {"CopyPartResult": {}}, id="upload_part_copy-nothing-said-of-the-part"),
+    ],
+)
 def test_a_store_that_cannot_do_it_is_not_insisted_on(
     lake: Lake,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
     method: str,
+    answer: Exception | dict[str, Any],
 ) -> None:
-    """Some speak S3 and know no copying of parts, or forbid it: the caller writes the object itself."""
+    """Some speak S3 and know no copying of parts, or forbid it, or say they did: the caller writes the object itself."""
     parts = put(lake, LARGE)
     fs: Any = paths.as_path(lake.url("out.jsonl")).fs
     call = fs.call_s3
 
     def without(name: str, **options: Any) -> Any:
-        if name == method:
-            raise NotImplementedError("A header you provided implies functionality that is not implemented.")
-        return call(name, **options)
+        if name != method:
+            return call(name, **options)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     monkeypatch.setattr(fs, "call_s3", without)
 
     assert not compose(lake, parts)
     assert "out.jsonl" not in lake.objects()
     assert lake.unfinished() == []
+
+
+def test_an_object_that_is_not_as_large_as_its_parts_does_not_count(
+    lake: Lake,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its parts are deleted soon. A store that copied less than it said is found out, and nobody is sent to look for parts."""
+    parts = put(lake, LARGE)
+    fs: Any = paths.as_path(lake.url("out.jsonl")).fs
+    call = fs.call_s3
+
+    def forgetful(name: str, **options: Any) -> Any:
+        if name == "complete_multipart_upload":
+            options["MultipartUpload"]["Parts"].pop()
+        return call(name, **options)
+
+    monkeypatch.setattr(fs, "call_s3", forgetful)
+
+    assert not compose(lake, parts)
+    assert "could not be aborted" not in caplog.text
+
+
+def test_parts_that_stay_are_told_with_what_to_do(
+    lake: Lake,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nobody sees them in the bucket, and they cost."""
+    parts = put(lake, LARGE)
+    fs: Any = paths.as_path(lake.url("out.jsonl")).fs
+    call = fs.call_s3
+
+    def forbidding(name: str, **options: Any) -> Any:
+        if name in ("complete_multipart_upload", "abort_multipart_upload"):
+            raise PermissionError("Access Denied")
+        return call(name, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fs, "call_s3", forbidding)
+        assert not compose(lake, parts)
+    (left,) = lake.s3.list_multipart_uploads(Bucket="lake-of-tests")["Uploads"]
+    lake.s3.abort_multipart_upload(Bucket="lake-of-tests", Key="out.jsonl", UploadId=left["UploadId"])
+
+    assert f"The unfinished upload {left['UploadId']} of s3://lake@lake-of-tests/out.jsonl could not be" in caplog.text
+    assert "give the bucket a rule" in caplog.text
 
 
 def test_other_stores_are_not_asked(tmp_path: Path) -> None:

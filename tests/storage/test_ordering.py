@@ -44,10 +44,10 @@ def put(tails: Tails, rows: OrderedRows, found: Found) -> None:
     rows.grow(sum(len(tail) for _, tail in found))
 
 
-def written(tails: Tails, rows: OrderedRows, path: Path) -> bytes:
+def written(tails: Tails, rows: OrderedRows, path: Path, room: int) -> bytes:
     tails.settle()
     with path.open("wb") as stream:
-        rows.write_to(stream.fileno())
+        rows.write_to(stream.fileno(), room)
     return path.read_bytes()
 
 
@@ -64,7 +64,8 @@ def test_rows_come_out_in_order(tmp_path: Path, shuffled: Found, max_bytes: int)
         put(tails, rows, shuffled[start : start + 100])
         assert tails.held() + sum(len(tail) for _, tail in tails.waiting) <= max_bytes
 
-    assert written(tails, rows, tmp_path / "out") == expected(shuffled)
+    wanted = expected(shuffled)
+    assert written(tails, rows, tmp_path / "out", len(wanted)) == wanted
     rows.close()
 
 
@@ -85,7 +86,8 @@ def test_rows_that_are_taken_back_and_come_again_are_the_last(tmp_path: Path, sh
     put(tails, rows, [])
 
     last = dict(shuffled) | {position: b"old" + tail for position, tail in shuffled[:1000]}
-    assert written(tails, rows, tmp_path / "out") == expected(list(last.items()))
+    wanted = expected(list(last.items()))
+    assert written(tails, rows, tmp_path / "out", len(wanted)) == wanted
     rows.close()
 
 
@@ -95,7 +97,7 @@ def test_a_row_that_was_never_put_is_noticed(tmp_path: Path) -> None:
     tails.waiting = [(0, b"x\n")]
 
     with pytest.raises(RuntimeError, match="never written"):
-        written(tails, OrderedRows(tails, 100), tmp_path / "out")
+        written(tails, OrderedRows(tails, 100), tmp_path / "out", 5)
 
 
 def test_a_disk_that_takes_little_at_a_time_gets_everything(
@@ -107,4 +109,17 @@ def test_a_disk_that_takes_little_at_a_time_gets_everything(
     tails = Tails(len(shuffled))
     tails.waiting = shuffled
 
-    assert written(tails, OrderedRows(tails, 1 << 30), tmp_path / "out") == expected(shuffled)
+    wanted = expected(shuffled)
+    assert written(tails, OrderedRows(tails, 1 << 30), tmp_path / "out", len(wanted)) == wanted
+
+
+@pytest.mark.parametrize("wrong", [-1, 1])
+def test_the_rows_of_others_are_not_written_over(tmp_path: Path, shuffled: Found, wrong: int) -> None:
+    """Rows that are more, or fewer, than was said are a bug of ours; it costs this piece's landing, and no other's rows."""
+    tails = Tails(len(shuffled))
+    tails.waiting = shuffled
+    room = len(expected(shuffled)) + wrong
+
+    with pytest.raises(RuntimeError, match="Please report"):
+        written(tails, OrderedRows(tails, 1 << 30), tmp_path / "out", room)
+    assert (tmp_path / "out").stat().st_size <= room

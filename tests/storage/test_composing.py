@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,18 @@ def put(lake: Lake, contents: list[bytes]) -> list[FilePart]:  # noqa: F811 - th
 
 def compose(lake: Lake, parts: list[FilePart], **options: Any) -> bool:  # noqa: F811
     return compose_whole(parts, paths.as_path(lake.url("out.jsonl")), **options)
+
+
+def before_calls(lake: Lake, patch: pytest.MonkeyPatch, do: Callable[[str, dict[str, Any]], Any]) -> None:  # noqa: F811
+    """Do something before each call to the store; what it returns, if anything, is the answer."""
+    fs: Any = paths.as_path(lake.url("out.jsonl")).fs
+    call = fs.call_s3
+
+    def changed(name: str, **options: Any) -> Any:
+        answer = do(name, options)
+        return call(name, **options) if answer is None else answer
+
+    patch.setattr(fs, "call_s3", changed)
 
 
 def test_objects_become_one_in_their_order(lake: Lake) -> None:  # noqa: F811
@@ -110,17 +123,13 @@ def test_a_store_that_cannot_do_it_is_not_insisted_on(
 ) -> None:
     """Some speak S3 and know no copying of parts, or forbid it, or say they did: the caller writes the object itself."""
     parts = put(lake, LARGE)
-    fs: Any = paths.as_path(lake.url("out.jsonl")).fs
-    call = fs.call_s3
 
-    def without(name: str, **options: Any) -> Any:
-        if name != method:
-            return call(name, **options)
-        if isinstance(answer, Exception):
+    def without(name: str, options: dict[str, Any]) -> Any:
+        if name == method and isinstance(answer, Exception):
             raise answer
-        return answer
+        return answer if name == method else None
 
-    monkeypatch.setattr(fs, "call_s3", without)
+    before_calls(lake, monkeypatch, without)
 
     assert not compose(lake, parts)
     assert "out.jsonl" not in lake.objects()
@@ -134,15 +143,12 @@ def test_an_object_that_is_not_as_large_as_its_parts_does_not_count(
 ) -> None:
     """Its parts are deleted soon. A store that copied less than it said is found out, and nobody is sent to look for parts."""
     parts = put(lake, LARGE)
-    fs: Any = paths.as_path(lake.url("out.jsonl")).fs
-    call = fs.call_s3
 
-    def forgetful(name: str, **options: Any) -> Any:
+    def forget(name: str, options: dict[str, Any]) -> None:
         if name == "complete_multipart_upload":
             options["MultipartUpload"]["Parts"].pop()
-        return call(name, **options)
 
-    monkeypatch.setattr(fs, "call_s3", forgetful)
+    before_calls(lake, monkeypatch, forget)
 
     assert not compose(lake, parts)
     assert "could not be aborted" not in caplog.text
@@ -155,16 +161,13 @@ def test_parts_that_stay_are_told_with_what_to_do(
 ) -> None:
     """Nobody sees them in the bucket, and they cost."""
     parts = put(lake, LARGE)
-    fs: Any = paths.as_path(lake.url("out.jsonl")).fs
-    call = fs.call_s3
 
-    def forbidding(name: str, **options: Any) -> Any:
+    def forbid(name: str, options: dict[str, Any]) -> None:
         if name in ("complete_multipart_upload", "abort_multipart_upload"):
             raise PermissionError("Access Denied")
-        return call(name, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fs, "call_s3", forbidding)
+        before_calls(lake, patch, forbid)
         assert not compose(lake, parts)
     (left,) = lake.s3.list_multipart_uploads(Bucket="lake-of-tests")["Uploads"]
     lake.s3.abort_multipart_upload(Bucket="lake-of-tests", Key="out.jsonl", UploadId=left["UploadId"])

@@ -22,7 +22,7 @@ live: $(READY)  ## the slow suite: other servers, whole Airflows and what may ha
 bench: $(READY)  ## measure against peers in the same run
 	$(RUN) -m benchmarks
 
-compat: $(READY)  ## the example DAG on every supported Airflow
+compat: $(READY)  ## the main job on every supported Airflow
 	$(RUN) scripts/compat.py
 
 clean:

@@ -84,6 +84,9 @@ class JournalKeeper:
             return journal
         if journal.summary is not None:
             return self._plan() if self._options.if_finished == "restart" else journal
+        if journal.was_refused:
+            log.info("The service refused every batch of the run before. Nothing ran, so it begins anew.")
+            return self._anew(journal)
         if self._has_changed(journal):
             return self._with_changed_input(journal)
         log.info("The run goes on where an earlier try left it.")
@@ -126,20 +129,22 @@ class JournalKeeper:
         )
 
     def _with_changed_input(self, journal: Journal) -> Journal:
-        # After a refusal nothing is billed, and a changed input is what the refusal asked for.
-        if journal.was_refused or self._options.on_changed_input == "restart":
+        if self._options.on_changed_input == "restart":
             log.warning(
                 "The input has changed since the run was planned; it begins anew. Batches that run are left alone."
             )
-            # Planning overwrites its shards: whatever comes of it, the earlier plan cannot be gone on with.
-            journal.fingerprint = ""
-            self._take_over(journal)
-            return self._plan()
+            return self._anew(journal)
         raise StaleJournalError(
             f"The input or its parameters have changed since {self._owner} planned its run in {self._folder.output}. "
             'Nothing was sent. To run with the new input use on_changed_input="restart" (batches of the earlier plan are '
             "billed all the same), or put the earlier input back to finish it."
         )
+
+    def _anew(self, journal: Journal) -> Journal:
+        # Planning overwrites its shards: whatever comes of it, the earlier plan cannot be gone on with.
+        journal.fingerprint = ""
+        self._take_over(journal)
+        return self._plan()
 
     def _has_changed(self, journal: Journal) -> bool:
         try:

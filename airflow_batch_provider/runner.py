@@ -21,7 +21,7 @@ from airflow_batch_provider.client import BatchClient
 from airflow_batch_provider.core.admission import Admission
 from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.identity import TaskIdentity
-from airflow_batch_provider.core.journal import Journal, Piece
+from airflow_batch_provider.core.journal import Journal, Piece, total
 from airflow_batch_provider.core.judging import failed_error
 from airflow_batch_provider.core.options import RunOptions
 from airflow_batch_provider.core.summary import round_line, summary_so_far
@@ -31,7 +31,7 @@ from airflow_batch_provider.joining.joiners import Joiners
 from airflow_batch_provider.keeping import JournalKeeper
 from airflow_batch_provider.landing import Landings
 from airflow_batch_provider.sending import Uploads, create_once, upload_shard
-from airflow_batch_provider.stalling import Stalls
+from airflow_batch_provider.stalling import Stalls, seen_of
 from airflow_batch_provider.storage.landed import Slot, landed_files
 from airflow_batch_provider.storage.shards import RunFolder
 
@@ -46,11 +46,15 @@ class Waiting:
     :param batch_ids: Batches whose end lets the run go on.
     :param look_again_at: Epoch seconds at which it can go on in any case, or None.
     :param for_any: True when one ended batch is enough (others wait for its place).
+    :param shards: How many the round has, those that have landed included.
+    :param finished_rows: Rows that are home.
     """
 
     batch_ids: tuple[str, ...]
     look_again_at: float | None
     for_any: bool
+    shards: int
+    finished_rows: int
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,7 @@ class BatchRun:
             if active := self._work_on(journal, journal.of_round(number)):
                 so_far = summary_so_far(journal, self._clock())
                 self.folder.save_json(self.folder.summary, so_far, last_check=self._keeper.check_mark)
-                return self._waiting(active)
+                return self._waiting(journal, active)
             log.info(round_line(journal, number))
             self._refuse_if_all_were_refused(journal)
             if not self._begin_round(journal, number + 1):
@@ -180,7 +184,7 @@ class BatchRun:
             self._admission.wants_fewer_calls(self._clock(), error.retry_after)
             log.warning("%s The shard waits and is sent again.", error)
             return
-        piece.changed_at = self._clock()
+        piece.seen, piece.changed_at = seen_of(batch), self._clock()
         self._admission.took_one()
         piece.advance_to("created")
         save()
@@ -229,14 +233,15 @@ class BatchRun:
         log.warning("%s The shard waits and is sent again.", failed_error(batch))
         self._keeper.save(journal)
 
-    def _waiting(self, active: list[Piece]) -> Waiting:
+    def _waiting(self, journal: Journal, active: list[Piece]) -> Waiting:
         sent = [piece for piece in active if piece.is_at_least("created")]
         ids = tuple(str(piece.batch_id) for piece in sent)
         unsent = len(sent) < len(active)
         moments = list(self._stalls.moments(sent))
         if unsent and (moment := self._admission.try_again_at(self._clock(), others_run=bool(ids))) is not None:
             moments.append(moment)
-        return Waiting(ids, min(moments, default=None), for_any=unsent)
+        shards, (counts, _) = len(journal.of_round(journal.round)), total(journal.pieces)
+        return Waiting(ids, min(moments, default=None), unsent, shards, sum(counts.values()))
 
     def _begin_round(self, journal: Journal, number: int) -> bool:
         pieces = journal.of_round(number - 1)

@@ -14,6 +14,19 @@ log = logging.getLogger(__name__)
 
 # Services promise ten minutes for a cancel; OGX may stay in "cancelling" for ever.
 CANCELLING_SECONDS = 1800.0
+# Nobody tells a run that waits whether its batches move: it looks itself, so many times within ``stall_after``, but not
+# more often than every ten minutes.
+LOOKS = 6
+MIN_LOOK_SECONDS = 600.0
+
+
+def seen_of(batch: Batch) -> str:
+    """
+    Return what changes while a batch moves.
+
+    :param batch: The batch.
+    """
+    return f"{batch.status.value} {batch.counts.done if batch.counts else 0}"
 
 
 class Stalls:
@@ -39,7 +52,7 @@ class Stalls:
         :param save: Saves the journal.
         """
         now = self._clock()
-        seen = f"{batch.status.value} {batch.counts.done if batch.counts else 0}"
+        seen = seen_of(batch)
         if seen != piece.seen:
             piece.seen, piece.changed_at = seen, now
             save()
@@ -51,7 +64,8 @@ class Stalls:
         if now - piece.cancelled_at < CANCELLING_SECONDS:
             return False
         log.warning(
-            "Batch %s does not end although it was cancelled; it is left behind, and its requests go again.", batch.id
+            "Batch %s does not end although it was cancelled; it is left behind, and its requests go again if a round is left.",
+            batch.id,
         )
         return True
 
@@ -65,12 +79,17 @@ class Stalls:
             if piece.cancelled_at is not None:
                 yield piece.cancelled_at + CANCELLING_SECONDS
             elif self._stall_after is not None:
-                yield piece.changed_at + self._stall_after
+                pause = max(self._stall_after / LOOKS, MIN_LOOK_SECONDS)
+                yield min(piece.changed_at + self._stall_after, self._clock() + pause)
 
     def _cancel(self, piece: Piece, batch: Batch) -> None:
         now = self._clock()
         still = f"{now - piece.changed_at:.0f}"
-        log.warning("Batch %s has not moved for %s s; it is cancelled, and what is open goes again.", batch.id, still)
+        log.warning(
+            "Batch %s has not moved for %s s; it is cancelled, and what is open goes again if a round is left.",
+            batch.id,
+            still,
+        )
         piece.changed_at = now
         try:
             self._client.cancel_batch(batch.id)

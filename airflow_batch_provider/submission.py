@@ -31,7 +31,7 @@ from typing import Any, Protocol
 from airflow_batch_provider.client import BatchClient
 from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.identity import KEY_FIELD, KeySearch, Search, can_be_adopted
-from airflow_batch_provider.core.options import OnUnknownSubmission
+from airflow_batch_provider.core.options import OnUnknownSubmission, check_words
 from airflow_batch_provider.core.status import BatchStatus
 from airflow_batch_provider.exceptions import (
     ApiError,
@@ -87,6 +87,9 @@ class Submission:
     on_unknown: OnUnknownSubmission
     clock: Callable[[], float]
     keeps_ended: bool = False
+
+    def __post_init__(self) -> None:
+        check_words(on_unknown_submission=(self.on_unknown, OnUnknownSubmission))
 
     def submit(self) -> Batch:
         """

@@ -94,25 +94,29 @@ def waiting_error(decision: Decision, deadline_at: float, total: int) -> JobErro
             return None
 
 
-def timeout_error(batch_ids: Iterable[str], deadline_at: float, total: int) -> BatchTimeoutError:
+def timeout_error(
+    batch_ids: Iterable[str], deadline_at: float, total: int, *, finished_rows: int = 0
+) -> BatchTimeoutError:
     """
     Build the exception for a deadline that passed.
 
     :param batch_ids: Batches that have not ended.
     :param deadline_at: The deadline, epoch seconds.
     :param total: How many batches were waited for.
+    :param finished_rows: Rows that are home.
     """
     ids = tuple(batch_ids)
     moment = datetime.fromtimestamp(deadline_at, UTC).strftime("%Y-%m-%dT%H:%MZ")
+    safe = f" The finished rows ({finished_rows:,}) are safe." if finished_rows else ""
     if not ids:
         return BatchTimeoutError(
             f"The service took no batch until {moment}: its queue is full, or it wants fewer calls. Nothing is running "
-            "now. A retry sends what is left."
+            f"now.{safe} A retry sends what is left."
         )
     which = f"Batch {ids[0]}" if total == 1 else f"{len(ids)} of {total} batches ({_some(ids)})"
     it = "it is" if len(ids) == 1 else "they are"
     return BatchTimeoutError(
-        f"{which} did not end by {moment}; {it} still running and billed. A retry waits again; to give up, cancel with "
+        f"{which} did not end by {moment}; {it} still running and billed.{safe} A retry waits again; to give up, cancel with "
         "CancelBatchOperator.",
         ids,
     )

@@ -225,3 +225,7 @@ def test_one_batch_and_one_of_many_are_told_apart() -> None:
     assert str(timeout_error(["b"], 0, 1)).startswith("Batch b did not end by 1970-01-01T00:00Z; it is still running")
     assert str(timeout_error(["b"], 0, 3)).startswith("1 of 3 batches (b) did not end by")
     assert "they are still running" in str(timeout_error(["b", "c"], 0, 3))
+    assert "billed. The finished rows (80,000) are safe. A retry" in str(
+        timeout_error(["b"], 0, 3, finished_rows=80_000)
+    )
+    assert "safe" not in str(timeout_error(["b"], 0, 3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -156,12 +157,12 @@ class BatchInferenceOperator(BaseOperator):
             if time.time() >= deadline_at:
                 from airflow_batch_provider.waiting import timeout_error
 
-                raise timeout_error(step.batch_ids, deadline_at, len(step.batch_ids))
+                raise timeout_error(step.batch_ids, deadline_at, step.shards, finished_rows=step.finished_rows)
             self._waiting_for = (context["ti"], step.batch_ids)
             wake_at = min(deadline_at, step.look_again_at or deadline_at)
             if self.deferrable and (step.batch_ids or wake_at - time.time() >= MIN_DEFER_SECONDS):
                 self._defer(step, wake_at, deadline_at)
-            self._wait_here(hook, step, wake_at, deadline_at)
+            self._wait_here(hook, step, wake_at)
 
     def _defer(self, step: Waiting, wake_at: float, deadline_at: float) -> None:
         from airflow_batch_provider.triggers.batch import BatchTrigger
@@ -180,7 +181,7 @@ class BatchInferenceOperator(BaseOperator):
         left = timedelta(seconds=max(0.0, wake_at - time.time()) + BACKSTOP_SECONDS)
         self.defer(trigger=trigger, method_name="execute_complete", timeout=left)
 
-    def _wait_here(self, hook: BatchHook, step: Waiting, wake_at: float, deadline_at: float) -> None:
+    def _wait_here(self, hook: BatchHook, step: Waiting, wake_at: float) -> None:
         from airflow_batch_provider.waiting import wait_for_batches
 
         if not step.batch_ids:
@@ -194,11 +195,8 @@ class BatchInferenceOperator(BaseOperator):
             policy=policy,
             any_after=0.0 if step.for_any else self.poll_interval,
         )
-        try:
+        with suppress(BatchTimeoutError):  # whether that was the task's own deadline is seen after the next look
             wait_for_batches(hook.get_conn(), watch)
-        except BatchTimeoutError:
-            if wake_at >= deadline_at:
-                raise
 
     def _run(self, hook: BatchHook, context: Context, *, is_new_attempt: bool) -> BatchRun:
         from airflow_batch_provider.core.options import RunOptions

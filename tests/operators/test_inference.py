@@ -215,6 +215,25 @@ def test_a_deadline_on_the_worker_leaves_the_batch_and_a_retry_takes_it(task: Ta
     assert task.outcomes() == ["succeeded"] * 3
 
 
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_deadline_tells_of_the_whole_round(task: Task, deferrable: bool) -> None:
+    """How many batches of all it was, and that what has landed is safe: a person must know what is lost, which is nothing."""
+    limits: dict[str, Any] = {"limits": {"max_requests": 1}, "max_active_batches": 2}
+    first = task.defer(**limits)
+    for batch_id in first.trigger.batch_ids:
+        ended(task.client, task.client.get_batch(batch_id))
+    limits["metadata"] = {"sandbox": "stall=true"}
+    with pytest.raises(TaskDeferred) as second:
+        task.resume(first, **limits)
+    journal = task.output / "_run" / "journal.json"
+    journal.write_text(json.dumps(json.loads(journal.read_text()) | {"deadline_at": time.time() - 1}))
+
+    with pytest.raises(BatchTimeoutError, match=r"^1 of 3 batches .*The finished rows \(2\) are safe\.") as caught:
+        task.resume(second.value, "timed_out", **limits) if deferrable else task.execute(2, timeout=0.2, **limits)
+
+    assert list(caught.value.batch_ids) == list(second.value.trigger.batch_ids)
+
+
 def test_a_deadline_while_deferred_leaves_the_batch_and_a_retry_has_a_new_one(task: Task) -> None:
     """The deadline of a try is in the journal; a retry sets its own."""
     first = task.defer(metadata={"sandbox": "stall=true"}, timeout=1000)
@@ -349,11 +368,14 @@ def test_a_service_that_answers_again_is_waited_for(task: Task) -> None:
         pytest.param({"fail_on": 1.5}, id="share"),
         pytest.param({"max_active_batches": 0}, id="max_active_batches"),
         pytest.param({"max_rounds": 0}, id="max_rounds"),
+        pytest.param({"on_unknown_submission": "Fail"}, id="on_unknown_submission"),
+        pytest.param({"on_changed_input": "restrat"}, id="on_changed_input"),
+        pytest.param({"if_finished": "again"}, id="if_finished"),
     ],
 )
 def test_wrong_parameters_are_final_and_found_before_a_call(task: Task, changes: dict[str, Any]) -> None:
     """Mistakes in parameters fail the task at once, and nothing is sent."""
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(ConfigurationError, match=f"`{next(iter(changes))}` must be") as caught:
         task.execute(**changes)
 
     assert isinstance(caught.value, AirflowFailException)

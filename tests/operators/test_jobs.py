@@ -311,6 +311,7 @@ def test_refused_create_is_final(client: BatchClient, sandbox: SandboxServer) ->
     "changes",
     [
         pytest.param({"fail_on": "sometimes"}, id="fail_on"),
+        pytest.param({"on_unknown_submission": "Fail"}, id="on_unknown_submission"),
         pytest.param({"metadata": {f"k{n}": "v" for n in range(12)}}, id="too-many-pairs"),
         pytest.param({"metadata": {"n": 5}}, id="not-a-string"),
         pytest.param({"extra_body": {"metadata": {}}}, id="metadata-in-extra-body"),

@@ -13,7 +13,7 @@ from airflow_batch_provider.core.admission import LOOK_AGAIN_SECONDS, NO_LUCK_SE
 from airflow_batch_provider.exceptions import ConfigurationError
 from airflow_batch_provider.runner import Waiting
 from airflow_batch_provider.sandbox import Durations, SandboxServer
-from airflow_batch_provider.stalling import CANCELLING_SECONDS
+from airflow_batch_provider.stalling import CANCELLING_SECONDS, LOOKS, MIN_LOOK_SECONDS
 from tests.fakes import FakeClock
 from tests.runner.support import RUNNING, Desk
 
@@ -67,12 +67,12 @@ def test_what_waits_for_a_place_is_sent_when_one_batch_has_ended(desk: Desk) -> 
 
 @pytest.mark.parametrize("stall_after", [pytest.param(None, id="no-stall"), pytest.param(12 * HOUR, id="stall")])
 def test_a_shard_that_waits_for_a_place_does_not_hurry_anybody(desk: Desk, stall_after: float | None) -> None:
-    """What was not sent cannot stand still: nobody is woken before the batch that runs could have stalled."""
+    """What was not sent cannot stand still: nobody is woken but to see whether the batch that runs moves."""
     now = desk.clock()
 
     step = waiting(desk, max_active_batches=1, stall_after=stall_after)
 
-    assert step.look_again_at == (None if stall_after is None else now + stall_after)
+    assert step.look_again_at == (None if stall_after is None else now + stall_after / LOOKS)
 
 
 @pytest.mark.parametrize(
@@ -249,8 +249,9 @@ def test_a_batch_that_stands_still_is_cancelled_and_its_open_requests_go_again(d
     desk.clock.advance(120)
     desk.finish(resumes=True, stall_after=HOUR)
 
-    assert step.look_again_at is not None
-    assert moved.look_again_at == still.look_again_at == step.look_again_at + 60
+    begin = desk.batches()[0]["created_at"]
+    assert (step.look_again_at, moved.look_again_at) == (begin + MIN_LOOK_SECONDS, begin + 60 + MIN_LOOK_SECONDS)
+    assert still.look_again_at == begin + 60 + HOUR
     assert cancelled.look_again_at == desk.batches()[0]["cancelling_at"] + CANCELLING_SECONDS
     assert [batch["status"] for batch in desk.batches()] == ["cancelled", "completed"]
     assert desk.outcomes() == ["succeeded"] * 2
@@ -297,6 +298,19 @@ def test_a_stalled_batch_that_ends_just_then_is_landed(desk: Desk) -> None:
 
     assert desk.outcomes() == ["succeeded"]
     assert len(desk.batches()) == 1
+
+
+def test_a_batch_that_nobody_hears_of_is_cancelled_in_time(desk: Desk) -> None:
+    """The run looks only when it wakes by itself: a stall soon after the start is noticed a sixth of ``stall_after`` late."""
+    begin = desk.clock()
+    desk.write(ECHO)
+    step = waiting(desk, metadata=STALLED, stall_after=12 * HOUR)
+    while not desk.server.calls["POST /batches/{id}/cancel"]:
+        assert step.look_again_at is not None
+        desk.clock.advance(step.look_again_at - desk.clock())
+        step = waiting(desk, stall_after=12 * HOUR, resumes=True)
+
+    assert 12 * HOUR <= desk.clock() - begin <= 14 * HOUR
 
 
 def test_without_stall_after_nothing_is_ever_cancelled(desk: Desk) -> None:

@@ -188,7 +188,7 @@ def test_a_refused_batch_has_no_rows_to_fetch_whatever_files_it_names(tmp_path: 
 
 
 def test_a_run_that_is_refused_as_a_whole_says_why(desk: Desk) -> None:
-    """Nothing ran: the service's reason is the error, a retry says the same and sends nothing, and no upload stays."""
+    """Nothing ran: the service's reason is the error, a later try asks the service again, and no upload stays."""
     desk.write("sandbox-missing-model", ECHO, "sandbox-missing-model")
 
     with pytest.raises(BatchFailedError, match="invalid_model.*Nothing ran and nothing is billed") as caught:
@@ -197,8 +197,19 @@ def test_a_run_that_is_refused_as_a_whole_says_why(desk: Desk) -> None:
         desk.finish("2")
 
     assert not caught.value.retryable
-    assert len(desk.batches()) == 2
+    assert len(desk.batches()) == 4
     assert desk.server.files() == []
+
+
+def test_a_run_goes_on_when_the_service_no_longer_refuses_it(desk: Desk) -> None:
+    """Access was granted, a bill was paid: the input is the same, and a person who clears the task means "try again"."""
+    desk.write(ECHO, ECHO)
+    with pytest.raises(BatchFailedError):
+        desk.finish(metadata=steered("outcome=failed"))
+
+    summary = desk.finish("2")
+
+    assert summary["outcomes"]["succeeded"] == summary["requests"] == 2
 
 
 def test_a_corrected_input_runs_after_a_refusal(desk: Desk) -> None:

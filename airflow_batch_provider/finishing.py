@@ -10,11 +10,11 @@ from typing import Any
 from airflow_batch_provider.assembly import write_failures, write_results
 from airflow_batch_provider.client import BatchClient
 from airflow_batch_provider.collection import delete_files
-from airflow_batch_provider.core.journal import Journal, total
+from airflow_batch_provider.core.journal import Journal, Piece, total
 from airflow_batch_provider.core.options import RunOptions
 from airflow_batch_provider.core.outcomes import Outcome
 from airflow_batch_provider.core.summary import summary_of
-from airflow_batch_provider.exceptions import ApiError
+from airflow_batch_provider.exceptions import ApiError, NotFoundError
 from airflow_batch_provider.storage.shards import RunFolder
 
 log = logging.getLogger(__name__)
@@ -71,26 +71,60 @@ def finish(
     return summary
 
 
+def cancel_abandoned(client: BatchClient, journal: Journal, save: Callable[[], None], now: float) -> None:
+    """
+    Cancel batches of an earlier plan: nobody will read what they bring, and they cost.
+
+    :param client: The service.
+    :param journal: The run.
+    :param save: Saves the journal.
+    :param now: Epoch seconds.
+    """
+    for piece in journal.abandoned:
+        if piece.batch_id is None or piece.is_at_least("landed") or piece.cancelled_at is not None:
+            continue
+        try:
+            if client.get_batch(piece.batch_id).status.may_be_cancelled:
+                client.cancel_batch(piece.batch_id)
+                log.warning("Batch %s of the earlier plan was cancelled; what it has done is billed.", piece.batch_id)
+        except ApiError as error:
+            log.warning("Batch %s of the earlier plan could not be cancelled and is billed: %s", piece.batch_id, error)
+            if error.retryable:
+                continue
+        piece.cancelled_at = now
+        save()
+
+
 def delete_remote(client: BatchClient, journal: Journal, save: Callable[[], None]) -> None:
     """
     Delete the run's files at the service.
 
     :param client: The service.
-    :param journal: The run, all pieces landed.
+    :param journal: The run, all pieces landed or abandoned.
     :param save: Saves the journal.
     """
-    for piece in journal.pieces:
+    for piece in [*journal.abandoned, *journal.pieces]:
         if piece.is_at_least("cleaned"):
             continue
         try:
-            delete_files(client, piece.file_ids)
+            delete_files(client, _files_of(client, piece))
         except ApiError as error:
             # The results are safe; files left at the service are untidy, not wrong.
             log.warning("Files of shard %s could not be deleted at the service: %s", piece.name, error)
             continue
-        piece.advance_to("cleaned")
+        piece.step = "cleaned"
     save()
     _delete_lost_uploads(client, journal)
+
+
+def _files_of(client: BatchClient, piece: Piece) -> list[str]:
+    """The piece's files at the service; what an abandoned batch has brought is known there only."""
+    if piece.is_at_least("landed") or piece.batch_id is None:
+        return piece.file_ids
+    try:
+        return [*piece.file_ids, *client.get_batch(piece.batch_id).file_ids]
+    except NotFoundError:
+        return piece.file_ids
 
 
 def _delete_lost_uploads(client: BatchClient, journal: Journal) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from airflow_batch_provider import planning
 from airflow_batch_provider.core.identity import TaskIdentity
-from airflow_batch_provider.core.journal import Journal
+from airflow_batch_provider.core.journal import Journal, Piece
 from airflow_batch_provider.core.options import RunOptions
 from airflow_batch_provider.core.summary import counted, short_number
 from airflow_batch_provider.exceptions import (
@@ -19,7 +20,7 @@ from airflow_batch_provider.exceptions import (
     StaleJournalError,
     SupersededError,
 )
-from airflow_batch_provider.storage import sources
+from airflow_batch_provider.storage import paths, sources
 from airflow_batch_provider.storage.shards import RunFolder
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ class JournalKeeper:
         if not self._is_new_attempt:
             return journal
         if journal.summary is not None:
-            return self._plan() if self._options.if_finished == "restart" else journal
+            return self._after_finish(journal)
         if journal.was_refused:
             log.info("The service refused every batch of the run before. Nothing ran, so it begins anew.")
             return self._anew(journal)
@@ -128,23 +129,49 @@ class JournalKeeper:
             f"Another try of this task has taken over the run in {self._folder.journal}; this one stops. Nothing is lost."
         )
 
+    def _after_finish(self, journal: Journal) -> Journal:
+        if self._options.if_finished == "restart":
+            self._remove_plan(journal)
+            return self._plan()
+        results = paths.as_path(self._folder.path("results.jsonl"))
+        results.fs.invalidate_cache()  # s3fs remembers listings
+        if not results.exists():
+            raise StaleJournalError(
+                f"{self._owner} has finished its run, but {results} is gone. Nothing was sent. Put the file back, or run "
+                'and pay again with if_finished="restart".'
+            )
+        with suppress(InputError):  # an input that is gone is not asked about any more
+            if self._fingerprint(sources.find_files(self._options.input)) != journal.fingerprint:
+                log.warning(
+                    "The input or its parameters have changed since the run finished; its results are those of the earlier "
+                    'input. To run and pay again use if_finished="restart".'
+                )
+        return journal
+
     def _with_changed_input(self, journal: Journal) -> Journal:
         if self._options.on_changed_input == "restart":
             log.warning(
-                "The input has changed since the run was planned; it begins anew. Batches that run are left alone."
+                "The input has changed since the run was planned; it begins anew. Batches of the earlier plan that still "
+                "run are cancelled."
             )
             return self._anew(journal)
         raise StaleJournalError(
             f"The input or its parameters have changed since {self._owner} planned its run in {self._folder.output}. "
-            'Nothing was sent. To run with the new input use on_changed_input="restart" (batches of the earlier plan are '
-            "billed all the same), or put the earlier input back to finish it."
+            'Nothing was sent. To run with the new input use on_changed_input="restart" (batches of the earlier plan that '
+            "run are cancelled; what they have done is billed), or put the earlier input back to finish it."
         )
 
     def _anew(self, journal: Journal) -> Journal:
         # Planning overwrites its shards: whatever comes of it, the earlier plan cannot be gone on with.
         journal.fingerprint = ""
         self._take_over(journal)
-        return self._plan()
+        self._remove_plan(journal)
+        return self._plan(abandoned=[*journal.abandoned, *journal.pieces])
+
+    def _remove_plan(self, journal: Journal) -> None:
+        for piece in journal.pieces:
+            self._folder.remove(self._folder.files_of(piece))
+        self._folder.remove_landed()
 
     def _has_changed(self, journal: Journal) -> bool:
         try:
@@ -157,9 +184,11 @@ class JournalKeeper:
 
     def _fingerprint(self, files: list[Any]) -> str:
         limits = self._options.limits
-        return sources.fingerprint(files, [self._options.endpoint, limits.max_requests, limits.effective_bytes])
+        return sources.fingerprint(
+            files, [self._options.endpoint, limits.max_requests, limits.effective_bytes, limits.one_model]
+        )
 
-    def _plan(self) -> Journal:
+    def _plan(self, *, abandoned: Iterable[Piece] = ()) -> Journal:
         options = self._options
         files = sources.find_files(options.input)
         fingerprint = self._fingerprint(files)
@@ -172,6 +201,10 @@ class JournalKeeper:
             requests=sum(piece.requests for piece in pieces),
             bytes=sum(piece.bytes for piece in pieces),
             pieces=pieces,
+            # What was only planned has left nothing at the service.
+            abandoned=[
+                piece for piece in abandoned if piece.is_at_least("uploaded") and not piece.is_at_least("cleaned")
+            ],
         )
         self._take_over(journal)
         log.info(

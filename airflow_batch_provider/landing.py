@@ -51,6 +51,7 @@ class Landed:
         piece.counts, piece.reasons, piece.open = dict(tally.counts), dict(tally.reasons), tally.open
         piece.final_reasons = dict(tally.final_reasons)
         piece.input_tokens, piece.output_tokens = tally.input_tokens, tally.output_tokens
+        piece.duplicates, piece.strangers = tally.duplicates, tally.strangers
         piece.status = self.status.value
         piece.landed_file, piece.landed_offset, piece.landed_bytes = self.slot.name, self.slot.offset, self.slot.bytes
 

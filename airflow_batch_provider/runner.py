@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,20 +18,20 @@ from typing import Any
 from airflow_batch_provider import landing, planning
 from airflow_batch_provider.assembly import open_requests
 from airflow_batch_provider.client import BatchClient
-from airflow_batch_provider.core.admission import Admission
 from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.identity import TaskIdentity
-from airflow_batch_provider.core.journal import Journal, Piece, total
+from airflow_batch_provider.core.journal import Journal, Piece
 from airflow_batch_provider.core.judging import failed_error
 from airflow_batch_provider.core.options import RunOptions
-from airflow_batch_provider.core.summary import round_line, summary_so_far
-from airflow_batch_provider.exceptions import BatchError, RateLimitError
-from airflow_batch_provider.finishing import delete_remote, finish, remove_run_files
+from airflow_batch_provider.core.standing import Standing, standing_of
+from airflow_batch_provider.core.summary import landed_line, round_line, summary_so_far
+from airflow_batch_provider.exceptions import BatchError, JournalUnreadableError
+from airflow_batch_provider.finishing import cancel_abandoned, delete_remote, finish, remove_run_files
 from airflow_batch_provider.joining.joiners import Joiners
 from airflow_batch_provider.keeping import JournalKeeper
 from airflow_batch_provider.landing import Landings
-from airflow_batch_provider.sending import Uploads, create_once, upload_shard
-from airflow_batch_provider.stalling import Stalls, seen_of
+from airflow_batch_provider.sending import Sending
+from airflow_batch_provider.stalling import Stalls
 from airflow_batch_provider.storage.landed import Slot, landed_files
 from airflow_batch_provider.storage.shards import RunFolder
 
@@ -46,15 +46,13 @@ class Waiting:
     :param batch_ids: Batches whose end lets the run go on.
     :param look_again_at: Epoch seconds at which it can go on in any case, or None.
     :param for_any: True when one ended batch is enough (others wait for its place).
-    :param shards: How many the round has, those that have landed included.
-    :param finished_rows: Rows that are home.
+    :param standing: How far the run is.
     """
 
     batch_ids: tuple[str, ...]
     look_again_at: float | None
     for_any: bool
-    shards: int
-    finished_rows: int
+    standing: Standing
 
 
 @dataclass(frozen=True)
@@ -93,13 +91,15 @@ class BatchRun:
         self.folder = RunFolder(options.output)
         self._client = client
         self._options = options
-        self._owner = owner
         self._clock = clock
-        self._admission = Admission()
         self._stalls = Stalls(client, options.stall_after, clock)
+        self._journal: Journal | None = None
+        # Batches that are awaited, as last seen.
+        self._seen: dict[str, Batch] = {}
         self._keeper = JournalKeeper(
             self.folder, options, owner=owner, attempt=attempt, is_new_attempt=is_new_attempt, clock=clock
         )
+        self._sending = Sending(client, self.folder, options, owner, self._keeper.save, clock)
 
     @property
     def saved_deadline(self) -> float:
@@ -129,18 +129,35 @@ class BatchRun:
             self._keeper.check_mark()  # files that are gone are no wonder when another try has finished the run
             raise
 
+    def tell(self, batches: Iterable[Batch]) -> None:
+        """
+        Write down how far the run is, for who waits in a worker: ``summary.json`` is as new as the task's log.
+
+        :param batches: Those that are awaited, as just seen.
+        """
+        if self._journal is None:
+            return
+        try:
+            self._tell(self._journal, batches)
+        except (OSError, JournalUnreadableError) as error:
+            log.warning("summary.json could not be brought up to date (%s). Waiting goes on.", type(error).__name__)
+
+    def _tell(self, journal: Journal, batches: Iterable[Batch]) -> None:
+        so_far = summary_so_far(journal, batches, self._clock())
+        self.folder.save_json(self.folder.summary, so_far, last_check=self._keeper.check_mark)
+
     def _advance(self) -> Waiting | Finished:
-        journal = self._keeper.open()
+        journal = self._journal = self._keeper.open()
         if journal.summary is not None:
-            log.info("The run has finished before; its results are reused, nothing is sent.")
+            log.info('The run has finished before; its results are reused, nothing is sent (if_finished="reuse").')
             if not self._options.keep_run_files and self.folder.has_run_files():
                 remove_run_files(self.folder, journal)  # an earlier try died while it tidied up
             return Finished(journal.summary)
+        cancel_abandoned(self._client, journal, partial(self._keeper.save, journal), self._clock())
         while True:
             number = journal.round
             if active := self._work_on(journal, journal.of_round(number)):
-                so_far = summary_so_far(journal, self._clock())
-                self.folder.save_json(self.folder.summary, so_far, last_check=self._keeper.check_mark)
+                self._tell(journal, self._seen.values())
                 return self._waiting(journal, active)
             log.info(round_line(journal, number))
             self._refuse_if_all_were_refused(journal)
@@ -153,51 +170,9 @@ class BatchRun:
         self._collect(
             journal, [piece for piece in pieces if piece.is_at_least("created") and not piece.is_at_least("landed")]
         )
-        unsent = [piece for piece in pieces if not piece.is_at_least("created")]
-        self._admission.begin()
-        with Uploads(partial(upload_shard, self._client, self.folder, self._owner), self._options) as uploads:
-            uploads.start(unsent[: self._room(pieces)])
-            for piece in unsent:
-                if self._room(pieces):
-                    self._send(journal, piece, uploads)
-        for piece, file_id in uploads.left_over():
-            self._note_uploaded(journal, piece, file_id)
+        for batch in self._sending.send(journal, pieces):
+            self._seen[batch.id] = batch
         return [piece for piece in pieces if not piece.is_at_least("landed")]
-
-    def _room(self, pieces: list[Piece]) -> int:
-        """How many more batches may be created now."""
-        if not self._admission.is_open(self._clock()):
-            return 0
-        active = sum(piece.is_at_least("created") and not piece.is_at_least("landed") for piece in pieces)
-        limit = self._options.max_active_batches
-        return len(pieces) if limit is None else max(0, limit - active)
-
-    def _send(self, journal: Journal, piece: Piece, uploads: Uploads) -> None:
-        save = partial(self._keeper.save, journal)
-        began = time.monotonic()
-        if not piece.is_at_least("uploaded"):
-            self._note_uploaded(journal, piece, uploads.file_id_of(piece))
-        seconds = time.monotonic() - began
-        try:
-            batch = create_once(self._client, self._options, self._owner, journal, piece, save, self._clock)
-        except RateLimitError as error:
-            self._admission.wants_fewer_calls(self._clock(), error.retry_after)
-            log.warning("%s The shard waits and is sent again.", error)
-            return
-        piece.seen, piece.changed_at = seen_of(batch), self._clock()
-        self._admission.took_one()
-        piece.advance_to("created")
-        save()
-        log.info(
-            "Shard %d/%d: uploaded %s (%.1f MB in %.1f s), batch %s.",
-            piece.number + 1, len(journal.of_round(piece.round)), piece.input_file_id, piece.bytes / 1e6, seconds, batch.id,
-        )  # fmt: skip
-
-    def _note_uploaded(self, journal: Journal, piece: Piece, file_id: str) -> None:
-        piece.input_file_id = file_id
-        piece.file_ids.append(file_id)
-        piece.advance_to("uploaded")
-        self._keeper.save(journal)
 
     def _collect(self, journal: Journal, pieces: list[Piece]) -> None:
         """Look at the batches of pieces; land those that have ended."""
@@ -208,11 +183,12 @@ class BatchRun:
             Landings(partial(self._land, joiners), note, landed_files(self.folder), count) as landings,
         ):
             for piece in pieces:
-                batch = self._client.get_batch(str(piece.batch_id))
+                batch = self._seen[str(piece.batch_id)] = self._client.get_batch(str(piece.batch_id))
                 if not batch.status.has_ended and not self._stalls.has_given_up(piece, batch, save):
                     continue
                 if landing.was_refused(self._client, batch) and failed_error(batch).retryable:
-                    self._put_back(journal, piece, batch)
+                    self._seen.pop(str(piece.batch_id))
+                    self._sending.put_back(journal, piece, batch, others_run=len(pieces) > 1)
                     continue
                 landings.start(piece, batch)
 
@@ -225,23 +201,23 @@ class BatchRun:
         piece.file_ids = list(dict.fromkeys([*piece.file_ids, *batch.file_ids]))
         piece.advance_to("landed")
         self._keeper.save(journal)
-
-    def _put_back(self, journal: Journal, piece: Piece, batch: Batch) -> None:
-        """The service's queue was full: the shard waits for a place."""
-        piece.submission, piece.step, piece.seen, piece.cancelled_at = None, "uploaded", "", None
-        self._admission.queue_was_full(self._clock())
-        log.warning("%s The shard waits and is sent again.", failed_error(batch))
-        self._keeper.save(journal)
+        self._seen.pop(str(piece.batch_id), None)
+        log.info(landed_line(journal, piece))
+        if piece.duplicates or piece.strangers:
+            log.warning(
+                "The files of batch %s had %d more lines for requests that have their answer, and %d for none of its "
+                "requests. They are counted in the summary and left out.",
+                batch.id, piece.duplicates, piece.strangers,
+            )  # fmt: skip
 
     def _waiting(self, journal: Journal, active: list[Piece]) -> Waiting:
         sent = [piece for piece in active if piece.is_at_least("created")]
         ids = tuple(str(piece.batch_id) for piece in sent)
         unsent = len(sent) < len(active)
         moments = list(self._stalls.moments(sent))
-        if unsent and (moment := self._admission.try_again_at(self._clock(), others_run=bool(ids))) is not None:
+        if unsent and (moment := self._sending.try_again_at(others_run=bool(ids))) is not None:
             moments.append(moment)
-        shards, (counts, _) = len(journal.of_round(journal.round)), total(journal.pieces)
-        return Waiting(ids, min(moments, default=None), unsent, shards, sum(counts.values()))
+        return Waiting(ids, min(moments, default=None), unsent, standing_of(journal))
 
     def _begin_round(self, journal: Journal, number: int) -> bool:
         pieces = journal.of_round(number - 1)

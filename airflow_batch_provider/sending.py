@@ -1,86 +1,137 @@
-"""Sending one piece: upload its shard, create its batch once."""
+"""Sending pieces: each batch created once, and what the service does not take now sent later."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Self
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 from airflow_batch_provider.client import BatchClient
-from airflow_batch_provider.client.multipart import Upload
-from airflow_batch_provider.core.batches import Batch
+from airflow_batch_provider.core.admission import Admission
+from airflow_batch_provider.core.batches import Batch, seen_of
 from airflow_batch_provider.core.identity import TaskIdentity, metadata_with_key
 from airflow_batch_provider.core.journal import Journal, Piece
+from airflow_batch_provider.core.judging import failed_error
 from airflow_batch_provider.core.options import RunOptions
-from airflow_batch_provider.storage import paths
+from airflow_batch_provider.core.summary import sent_line
+from airflow_batch_provider.exceptions import RateLimitError
 from airflow_batch_provider.storage.shards import RunFolder
 from airflow_batch_provider.submission import Submission
+from airflow_batch_provider.uploading import Uploaded, Uploads, upload_shard
+
+log = logging.getLogger(__name__)
+
+_ALONE = (
+    " No other batch of this run fills the queue: if nobody else's does, the shard is larger than all of it, and waiting "
+    'does not help. Then make the shards smaller: "Tokens per batch" in the connection, or `limits`.'
+)
 
 
-def upload_shard(client: BatchClient, folder: RunFolder, owner: TaskIdentity, piece: Piece) -> str:
+class Sending:
     """
-    Upload a shard under a name that tells whose it is.
+    Sends what the service takes now, and says when to try the rest.
 
     :param client: The service.
     :param folder: The run's files.
+    :param options: What the run does.
     :param owner: The task instance.
-    :param piece: The piece.
-    :returns: The file's id.
-    """
-    path = paths.as_path(folder.shard(piece))
-    name = f"{owner.key()}-{piece.name}.jsonl"
-    return client.upload_file(Upload(lambda: paths.open_input(path), piece.bytes, name)).id
-
-
-class Uploads:
-    """
-    Uploads a few shards side by side, ahead of the batches that are created one after the other.
-
-    An upload that is under way when the block ends is waited for: see :meth:`left_over`. After an error its file is found
-    by name at the end of the run.
-
-    :param upload: Uploads a piece, returns the file's id.
-    :param options: How many at a time; with one, each is uploaded when it is asked for.
+    :param save: Saves a journal.
+    :param clock: Epoch seconds.
     """
 
-    def __init__(self, upload: Callable[[Piece], str], options: RunOptions) -> None:
-        self._upload = upload
-        self._pool = ThreadPoolExecutor(options.uploads_at_a_time) if options.uploads_at_a_time > 1 else None
-        self._under_way: dict[int, tuple[Piece, Future[str]]] = {}
+    def __init__(
+        self,
+        client: BatchClient,
+        folder: RunFolder,
+        options: RunOptions,
+        owner: TaskIdentity,
+        save: Callable[[Journal], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._client = client
+        self._options = options
+        self._owner = owner
+        self._save = save
+        self._clock = clock
+        self._admission = Admission()
+        self._upload = partial(upload_shard, client, folder, owner)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-    def start(self, pieces: Iterable[Piece]) -> None:
+    def send(self, journal: Journal, pieces: list[Piece]) -> list[Batch]:
         """
-        Begin to upload pieces that will be sent now.
+        Send as many of a round's unsent pieces as may be sent now.
 
-        :param pieces: The pieces; those that are uploaded already are passed over.
+        :param journal: The run.
+        :param pieces: All pieces of the round.
+        :returns: Their batches.
         """
-        if self._pool is None:
-            return
-        for piece in pieces:
-            if not piece.is_at_least("uploaded"):
-                self._under_way[piece.number] = piece, self._pool.submit(self._upload, piece)
+        unsent = [piece for piece in pieces if not piece.is_at_least("created")]
+        self._admission.begin()
+        with Uploads(self._upload, self._options) as uploads:
+            uploads.start(unsent[: self._room(pieces)])
+            sent = [self._send(journal, piece, uploads) for piece in unsent if self._room(pieces)]
+        for piece, uploaded in uploads.left_over():
+            self._note_uploaded(journal, piece, uploaded)
+        return [batch for batch in sent if batch is not None]
 
-    def file_id_of(self, piece: Piece) -> str:
+    def put_back(self, journal: Journal, piece: Piece, batch: Batch, *, others_run: bool) -> None:
         """
-        Wait for a piece's upload, or upload it.
+        Note that the service's queue was full: the piece waits for a place.
 
+        :param journal: The run.
         :param piece: The piece.
+        :param batch: Its batch, refused.
+        :param others_run: True when other batches of the run fill the queue.
         """
-        _, future = self._under_way.pop(piece.number, (piece, None))
-        return self._upload(piece) if future is None else future.result()
+        piece.submission, piece.step, piece.seen, piece.cancelled_at = None, "uploaded", "", None
+        self._admission.queue_was_full(self._clock())
+        hint = "" if others_run else _ALONE
+        log.warning("%s The shard waits and is sent again.%s", failed_error(batch), hint)
+        self._save(journal)
 
-    def left_over(self) -> Iterator[tuple[Piece, str]]:
-        """After the block: pieces whose upload nobody asked for, because their batches may not be created yet."""
-        for piece, future in self._under_way.values():
-            if not future.cancelled() and future.exception() is None:
-                yield piece, future.result()
+    def try_again_at(self, *, others_run: bool) -> float | None:
+        """
+        When to try again, epoch seconds; None when the end of another batch comes first.
+
+        :param others_run: True when batches of the run are waited for.
+        """
+        return self._admission.try_again_at(self._clock(), others_run=others_run)
+
+    def _room(self, pieces: list[Piece]) -> int:
+        """How many more batches may be created now."""
+        if not self._admission.is_open(self._clock()):
+            return 0
+        active = sum(piece.is_at_least("created") and not piece.is_at_least("landed") for piece in pieces)
+        limit = self._options.max_active_batches
+        return len(pieces) if limit is None else max(0, limit - active)
+
+    def _send(self, journal: Journal, piece: Piece, uploads: Uploads) -> Batch | None:
+        save = partial(self._save, journal)
+        seconds = None
+        try:
+            if not piece.is_at_least("uploaded"):
+                uploaded = uploads.take(piece)
+                seconds = uploaded.seconds
+                self._note_uploaded(journal, piece, uploaded)
+            batch = create_once(self._client, self._options, self._owner, journal, piece, save, self._clock)
+        except RateLimitError as error:
+            self._admission.wants_fewer_calls(self._clock(), error.retry_after)
+            log.warning("%s The shard waits and is sent again.", error)
+            return None
+        piece.seen, piece.changed_at = seen_of(batch), self._clock()
+        # An earlier try may have made it, hours ago.
+        piece.created_at = min(piece.changed_at, batch.created_at.timestamp() if batch.created_at else piece.changed_at)
+        self._admission.took_one()
+        piece.advance_to("created")
+        save()
+        log.info(sent_line(journal, piece, seconds))
+        return batch
+
+    def _note_uploaded(self, journal: Journal, piece: Piece, uploaded: Uploaded) -> None:
+        piece.input_file_id = uploaded.file_id
+        piece.file_ids.append(uploaded.file_id)
+        piece.advance_to("uploaded")
+        self._save(journal)
 
 
 def create_once(

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 
 from airflow_batch_provider.client import BatchClient
-from airflow_batch_provider.core.batches import Batch
+from airflow_batch_provider.core.batches import Batch, seen_of
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.exceptions import ApiStatusError
 
@@ -18,15 +18,6 @@ CANCELLING_SECONDS = 1800.0
 # more often than every ten minutes.
 LOOKS = 6
 MIN_LOOK_SECONDS = 600.0
-
-
-def seen_of(batch: Batch) -> str:
-    """
-    Return what changes while a batch moves.
-
-    :param batch: The batch.
-    """
-    return f"{batch.status.value} {batch.counts.done if batch.counts else 0}"
 
 
 class Stalls:

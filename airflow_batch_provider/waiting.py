@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from airflow_batch_provider.client import BatchClient
 from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.progress import ProgressReporter
+from airflow_batch_provider.core.standing import Standing
 from airflow_batch_provider.core.watching import Decision, Done, GaveUp, KeepWaiting, TimedOut, Watch
 from airflow_batch_provider.exceptions import (
     ApiError,
@@ -28,6 +29,8 @@ def wait_for_batches(
     client: BatchClient,
     watch: Watch,
     *,
+    standing: Standing | None = None,
+    tell: Callable[[Iterable[Batch]], None] | None = None,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
     jitter: Callable[[], float] = random.random,
@@ -37,6 +40,8 @@ def wait_for_batches(
 
     :param client: The service.
     :param watch: The batches, the deadline and the patience.
+    :param standing: The run that waits, for the log; None for a wait of its own.
+    :param tell: Called with the batches when there is news of them.
     :param clock: Epoch seconds.
     :param sleep: Waits.
     :param jitter: Random numbers from 0 to 1.
@@ -44,7 +49,7 @@ def wait_for_batches(
     :raises BatchTimeoutError: The deadline passed; the batches go on.
     :raises WaitingFailedError: The service could not be asked for too long; the batches go on.
     """
-    reporter = ProgressReporter(watch)
+    reporter = ProgressReporter(watch, standing)
     while True:
         for batch_id in watch.open_ids():
             try:
@@ -54,6 +59,8 @@ def wait_for_batches(
                     log.warning("%s Waiting goes on.", error)
         if line := reporter.next_line(clock()):
             log.info(line)
+            if tell is not None:
+                tell(watch.seen.values())
         decision = watch.decide(clock(), jitter=jitter())
         if not isinstance(decision, KeepWaiting):
             if failure := waiting_error(decision, watch.deadline_at, len(watch.batch_ids)):

@@ -16,7 +16,7 @@ FOLDER = Path(airflow_batch_provider.__file__).parent
 
 # What a module of each layer may import of this package, besides its own folder.
 BASE = {"exceptions", "core"}
-STEPS = {"intake", "submission", "waiting", "collection", "receiving"}
+STEPS = {"intake", "uploading", "submission", "waiting", "collection", "receiving"}
 RUN_PARTS = {"planning", "landing", "assembly"}
 RUN_STAGES = {"keeping", "sending", "stalling", "finishing"}
 BELOW_HOOKS = BASE | {"client", "storage", "joining", "polling", "runner"} | STEPS | RUN_PARTS | RUN_STAGES

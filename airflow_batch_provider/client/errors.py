@@ -47,6 +47,8 @@ _GATEWAY_SENTENCES = (
     ("Something went wrong", NO_REASON),
     ("fetch failed", UPSTREAM_DOWN),
 )
+# A 429 that no waiting ends.
+_SPENT = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 _USUAL_REASONS = (
     " It gives no reason; the usual ones: the service behind it answered with something that is not JSON, or the "
     "provider cannot run batches."
@@ -101,6 +103,12 @@ def error_from_answer(
         return AuthenticationError(_refused_key(status, words, settings), *details)
     if status in (404, 410):
         return NotFoundError(f"The service does not know {subject} ({words}).", *details)
+    if status == 429 and refusal.code in _SPENT:
+        return ApiStatusError(
+            f"The service refused {subject}, because the account has nothing left to spend ({words}). Waiting does not "
+            "change that: add credit or raise the account's limit, then run the task again.",
+            *details,
+        )
     if status == 429:
         return RateLimitError(f"The service wants fewer calls ({subject}, {words}).", *details)
     if status >= 500 or status in (408, 425):

@@ -135,3 +135,12 @@ class RemoteFile:
 
 def _iso(moment: DateTime | None) -> str | None:
     return None if moment is None else moment.to_iso8601_string()
+
+
+def seen_of(batch: Batch) -> str:
+    """
+    Return what changes while a batch moves.
+
+    :param batch: The batch.
+    """
+    return f"{batch.status.value} {batch.counts.done if batch.counts else 0}"

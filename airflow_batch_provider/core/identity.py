@@ -22,6 +22,7 @@ KEY_FIELD = "airflow_key"
 # The OpenAI reference: 16 pairs, keys up to 64 characters, values up to 512.
 MAX_METADATA_PAIRS = 16
 MAX_METADATA_VALUE = 512
+OWN_METADATA_PAIRS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ def metadata_with_key(user: Mapping[str, Any], identity: TaskIdentity, key: str)
     :param key: See :meth:`TaskIdentity.key`.
     :raises ConfigurationError: More pairs or longer values than services take.
     """
+    check_metadata(user)
     own = {
         KEY_FIELD: key,
         "airflow_dag_id": identity.dag_id[:MAX_METADATA_VALUE],
@@ -70,11 +72,21 @@ def metadata_with_key(user: Mapping[str, Any], identity: TaskIdentity, key: str)
         "airflow_run_id": identity.run_id[:MAX_METADATA_VALUE],
         "airflow_map_index": str(identity.map_index),
     }
-    room = MAX_METADATA_PAIRS - len(own)
+    return {**user, **own}
+
+
+def check_metadata(user: Mapping[str, Any]) -> None:
+    """
+    Check the user's own pairs, before anything is planned or sent.
+
+    :param user: The pairs.
+    :raises ConfigurationError: More pairs or longer values than services take.
+    """
+    room = MAX_METADATA_PAIRS - OWN_METADATA_PAIRS
     if len(user) > room:
         raise ConfigurationError(
             f"`metadata` has {len(user)} pairs, but there is room for {room}: services take {MAX_METADATA_PAIRS}, and "
-            f"{len(own)} are needed to find the batch again after a crash."
+            f"{OWN_METADATA_PAIRS} are needed to find the batch again after a crash."
         )
     for name, value in user.items():
         is_text = isinstance(name, str) and isinstance(value, str)
@@ -83,7 +95,6 @@ def metadata_with_key(user: Mapping[str, Any], identity: TaskIdentity, key: str)
                 f'`metadata["{str(name)[:64]}"]` must be a string of at most {MAX_METADATA_VALUE} characters, with a '
                 "name of at most 64."
             )
-    return {**user, **own}
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ class Piece:
     :param counts: Requests by outcome, those that go again left out.
     :param reasons: Why requests did not succeed; ``final_reasons`` leaves out those that go again.
     :param open: Requests that go again.
+    :param duplicates: Further result lines for a request that had its answer; ``strangers``: lines for nobody.
+    :param created_at: Epoch seconds when the batch was created.
     :param seen: Status and count when the batch was last looked at, and ``changed_at`` when they last changed.
     :param cancelled_at: Epoch seconds when the batch was cancelled for standing still.
     """
@@ -71,6 +73,9 @@ class Piece:
     open: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    duplicates: int = 0
+    strangers: int = 0
+    created_at: float = 0.0
     seen: str = ""
     changed_at: float = 0.0
     cancelled_at: float | None = None
@@ -116,6 +121,7 @@ class Journal:
     :param attempt: The try that writes; an older one that finds another's mark stops.
     :param deadline_at: Epoch seconds until which this try waits.
     :param pieces: All pieces of all rounds so far.
+    :param abandoned: Pieces of an earlier plan of this run whose results nobody will read.
     :param summary: Set when the run has finished.
     """
 
@@ -127,6 +133,7 @@ class Journal:
     requests: int = 0
     bytes: int = 0
     pieces: list[Piece] = field(default_factory=list)
+    abandoned: list[Piece] = field(default_factory=list)
     summary: dict[str, Any] | None = None
 
     @property
@@ -168,16 +175,21 @@ class Journal:
         """
         try:
             _check_version(data["version"])
-            fields = {key: value for key, value in data.items() if key not in ("version", "pieces")}
-            pieces = [Piece(**piece) for piece in data["pieces"]]
-            for piece in pieces:
-                piece.is_at_least("planned")  # a ValueError for a step nobody knows
-            return cls(**fields, pieces=pieces)
+            fields = {key: value for key, value in data.items() if key not in ("version", "pieces", "abandoned")}
+            pieces, abandoned = _pieces(data["pieces"]), _pieces(data.get("abandoned", []))
+            return cls(**fields, pieces=pieces, abandoned=abandoned)
         except (TypeError, KeyError, ValueError) as error:
             raise JournalUnreadableError(
                 f"{where} is not a journal this version can read ({error}). It may tell of batches that are paid for, so "
                 "nothing was started. Use the version that wrote it, or another output folder."
             ) from error
+
+
+def _pieces(data: list[dict[str, Any]]) -> list[Piece]:
+    pieces = [Piece(**piece) for piece in data]
+    for piece in pieces:
+        piece.is_at_least("planned")  # a ValueError for a step nobody knows
+    return pieces
 
 
 def _check_version(version: object) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from airflow_batch_provider.core.identity import check_metadata
 from airflow_batch_provider.core.limits import BatchLimits
 from airflow_batch_provider.exceptions import ConfigurationError
 
@@ -57,6 +58,7 @@ class RunOptions:
     keep_run_files: bool = False
 
     def __post_init__(self) -> None:
+        check_metadata(self.metadata)
         check_words(
             on_changed_input=(self.on_changed_input, OnChangedInput),
             if_finished=(self.if_finished, IfFinished),

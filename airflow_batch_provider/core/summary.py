@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Iterable
 from typing import Any
 
-from airflow_batch_provider.core.journal import Journal, total
+from airflow_batch_provider.core.batches import Batch
+from airflow_batch_provider.core.journal import Journal, Piece, total
 from airflow_batch_provider.core.outcomes import Outcome
+from airflow_batch_provider.core.progress import as_json, iso_time
+from airflow_batch_provider.core.standing import standing_of
 
 
 def summary_of(journal: Journal, results: str, failures: str | None, now: float) -> dict[str, Any]:
@@ -22,16 +25,17 @@ def summary_of(journal: Journal, results: str, failures: str | None, now: float)
     return _summary("completed", journal) | {
         "results": results,
         "failures": failures,
-        "started_at": _iso(journal.started_at),
-        "ended_at": _iso(now),
+        "started_at": iso_time(journal.started_at),
+        "ended_at": iso_time(now),
     }
 
 
-def summary_so_far(journal: Journal, now: float) -> dict[str, Any]:
+def summary_so_far(journal: Journal, batches: Iterable[Batch], now: float) -> dict[str, Any]:
     """
-    What ``summary.json`` holds while the run goes on: what has landed, and how far the shards are.
+    What ``summary.json`` holds while the run goes on: what has landed, and how far shards and requests are.
 
     :param journal: The run.
+    :param batches: Those that are awaited, as last seen.
     :param now: Epoch seconds.
     """
     pieces = journal.pieces
@@ -41,8 +45,9 @@ def summary_so_far(journal: Journal, now: float) -> dict[str, Any]:
             "submitted": sum(piece.is_at_least("created") for piece in pieces),
             "landed": sum(piece.is_at_least("landed") for piece in pieces),
         },
-        "started_at": _iso(journal.started_at),
-        "updated_at": _iso(now),
+        "progress": as_json(standing_of(journal).with_batches(batches, now), now),
+        "started_at": iso_time(journal.started_at),
+        "updated_at": iso_time(now),
     }
 
 
@@ -51,6 +56,7 @@ def _summary(status: str, journal: Journal) -> dict[str, Any]:
     reasons: Counter[str] = Counter()
     for piece in journal.pieces:
         reasons.update(piece.final_reasons)
+    batch_ids = [piece.batch_id for piece in journal.pieces if piece.batch_id]
     return {
         "status": status,
         "requests": journal.requests,
@@ -60,9 +66,14 @@ def _summary(status: str, journal: Journal) -> dict[str, Any]:
             "input_tokens": sum(piece.input_tokens for piece in journal.pieces),
             "output_tokens": sum(piece.output_tokens for piece in journal.pieces),
         },
+        # Lines of result files that gave no row: a second one for a request, or one that nobody asked for.
+        "unused_lines": {
+            "duplicates": sum(piece.duplicates for piece in journal.pieces),
+            "strangers": sum(piece.strangers for piece in journal.pieces),
+        },
         "rounds": journal.round + 1,
-        "batches": len(journal.pieces),
-        "batch_ids": [piece.batch_id for piece in journal.pieces],
+        "batches": len(batch_ids),
+        "batch_ids": batch_ids,
     }
 
 
@@ -73,13 +84,44 @@ def round_line(journal: Journal, number: int) -> str:
     :param journal: The run.
     :param number: The round.
     """
-    pieces = journal.of_round(number)
+    return f"Round {number}: {_found(journal.of_round(number))}."
+
+
+def sent_line(journal: Journal, piece: Piece, seconds: float | None) -> str:
+    """
+    Say that a shard is on its way.
+
+    :param journal: The run.
+    :param piece: The shard's piece, its batch created.
+    :param seconds: How long its upload took; None when it was uploaded before.
+    """
+    uploaded = f"uploaded {piece.input_file_id} ({piece.bytes / 1e6:.1f} MB"
+    took = ", before)" if seconds is None else f" in {seconds:.1f} s)"
+    return f"{_shard(journal, piece)}: {uploaded}{took}, batch {piece.batch_id} created."
+
+
+def landed_line(journal: Journal, piece: Piece) -> str:
+    """
+    Say what came back for a shard.
+
+    :param journal: The run.
+    :param piece: The shard's piece, landed.
+    """
+    return f"{_shard(journal, piece)} has landed: {_found([piece])}."
+
+
+def _shard(journal: Journal, piece: Piece) -> str:
+    return f"Shard {piece.number + 1}/{len(journal.of_round(piece.round))}"
+
+
+def _found(pieces: Iterable[Piece]) -> str:
+    pieces = list(pieces)
     counts, reasons = total(pieces)
     parts = [f"{counts[outcome]:,} {outcome.value}" for outcome in Outcome if counts.get(outcome)]
     if open_requests := sum(piece.open for piece in pieces):
         parts.append(f"{open_requests:,} open")
     why = ", ".join(f"{count:,}x {reason}" for reason, count in reasons.most_common(5))
-    return f"Round {number}: {', '.join(parts)}{f' ({why})' if why else ''}."
+    return f"{', '.join(parts)}{f' ({why})' if why else ''}"
 
 
 def counted(number: int, noun: str) -> str:
@@ -102,7 +144,3 @@ def short_number(number: float) -> str:
     if number < 1000:
         return f"{number:.0f}"
     return f"{number / 1e3:.0f}k" if number < 1e6 else f"{number / 1e6:.1f}M"
-
-
-def _iso(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")

@@ -46,6 +46,6 @@ def verdict(summary: dict[str, Any], fail_on: RunFailOn) -> PartialFailureError 
     return PartialFailureError(
         f"{bad:,} of {requests:,} requests did not succeed ({why}), and `fail_on` is {fail_on!r}. All rows are in "
         f"{summary['results']}; the requests to send again are in {summary['failures']}, ready to be an input. Clearing this "
-        "task repeats nothing and costs nothing.",
+        'task repeats nothing and costs nothing; if_finished="restart" would send, and pay, everything again.',
         summary,
     )

@@ -20,6 +20,7 @@ from airflow_batch_provider.hooks.batch import BatchHook, open_hook
 from airflow_batch_provider.hooks.boundary import airflow_boundary
 from airflow_batch_provider.hooks.killed import cancel_if_killed
 from airflow_batch_provider.hooks.memory import identity_of
+from airflow_batch_provider.links.batch import BatchLink, store_link
 from airflow_batch_provider.triggers.deferring import BACKSTOP_SECONDS
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class BatchInferenceOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("input", "output_path", "endpoint", "metadata", "completion_window", "conn_id")
+    operator_extra_links = (BatchLink(),)
     ui_color: ClassVar[str] = "#d3e5f9"
 
     def __init__(
@@ -153,16 +155,24 @@ class BatchInferenceOperator(BaseOperator):
         while True:
             step = run.advance()
             if isinstance(step, Finished):
+                self._link(hook, context, step.summary["batch_ids"])
                 return self._judged(step.summary)
             if time.time() >= deadline_at:
                 from airflow_batch_provider.waiting import timeout_error
 
-                raise timeout_error(step.batch_ids, deadline_at, step.shards, finished_rows=step.finished_rows)
+                standing = step.standing
+                raise timeout_error(step.batch_ids, deadline_at, standing.shards, finished_rows=standing.done)
             self._waiting_for = (context["ti"], step.batch_ids)
+            self._link(hook, context, step.batch_ids)
             wake_at = min(deadline_at, step.look_again_at or deadline_at)
             if self.deferrable and (step.batch_ids or wake_at - time.time() >= MIN_DEFER_SECONDS):
                 self._defer(step, wake_at, deadline_at)
-            self._wait_here(hook, step, wake_at)
+            self._wait_here(hook, run, step, wake_at)
+
+    def _link(self, hook: BatchHook, context: Context, batch_ids: Sequence[str]) -> None:
+        """One link for a run: to the first of the batches that are waited for, at the end to its first."""
+        if batch_ids:
+            store_link(self, context, hook.get_conn().settings.console_url, batch_ids[0])
 
     def _defer(self, step: Waiting, wake_at: float, deadline_at: float) -> None:
         from airflow_batch_provider.triggers.batch import BatchTrigger
@@ -177,11 +187,12 @@ class BatchInferenceOperator(BaseOperator):
             poll_interval=self.poll_interval,
             cancel_on_kill=self.cancel_on_kill,
             any_after=0.0 if step.for_any else LAND_AFTER_SECONDS,
+            standing=step.standing.to_dict(),
         )
         left = timedelta(seconds=max(0.0, wake_at - time.time()) + BACKSTOP_SECONDS)
         self.defer(trigger=trigger, method_name="execute_complete", timeout=left)
 
-    def _wait_here(self, hook: BatchHook, step: Waiting, wake_at: float) -> None:
+    def _wait_here(self, hook: BatchHook, run: BatchRun, step: Waiting, wake_at: float) -> None:
         from airflow_batch_provider.waiting import wait_for_batches
 
         if not step.batch_ids:
@@ -196,7 +207,7 @@ class BatchInferenceOperator(BaseOperator):
             any_after=0.0 if step.for_any else self.poll_interval,
         )
         with suppress(BatchTimeoutError):  # whether that was the task's own deadline is seen after the next look
-            wait_for_batches(hook.get_conn(), watch)
+            wait_for_batches(hook.get_conn(), watch, standing=step.standing, tell=run.tell)
 
     def _run(self, hook: BatchHook, context: Context, *, is_new_attempt: bool) -> BatchRun:
         from airflow_batch_provider.core.options import RunOptions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException
@@ -14,6 +14,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_batch_provider.core.events import WaitEvent
 from airflow_batch_provider.core.patience import DEFAULT_MAX_POLL_SECONDS, DEFAULT_POLL_SECONDS, WatchPolicy
 from airflow_batch_provider.core.progress import ProgressReporter, progress_value
+from airflow_batch_provider.core.standing import Standing
 from airflow_batch_provider.core.watching import Done, GaveUp, TimedOut, Watch
 from airflow_batch_provider.exceptions import ApiError, ConfigurationError
 from airflow_batch_provider.hooks.batch import BatchHook
@@ -47,6 +48,7 @@ class BatchTrigger(BaseTrigger):
     :param cancel_on_kill: Cancel the batches when the task is marked failed while waiting (Airflow 3.3 and newer).
     :param any_after: Fire also when so many seconds have passed since one of the batches was first seen ended: 0 for a
         task that has more to send, None to wait for all.
+    :param standing: How far the run is that waits, for log and XCom; None for a wait of its own.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class BatchTrigger(BaseTrigger):
         started_at: float | None = None,
         cancel_on_kill: bool = True,
         any_after: float | None = None,
+        standing: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.conn_id = conn_id
@@ -69,6 +72,7 @@ class BatchTrigger(BaseTrigger):
         self.started_at = time.time() if started_at is None else started_at
         self.cancel_on_kill = cancel_on_kill
         self.any_after = any_after
+        self.standing = standing
         self._shows_progress = True  # until it turns out that this Airflow cannot
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -84,6 +88,7 @@ class BatchTrigger(BaseTrigger):
                 "started_at": self.started_at,
                 "cancel_on_kill": self.cancel_on_kill,
                 "any_after": self.any_after,
+                "standing": self.standing,
             },
         )
 
@@ -117,7 +122,7 @@ class BatchTrigger(BaseTrigger):
             policy=policy,
             any_after=self.any_after,
         )
-        reporter = ProgressReporter(watch)
+        reporter = ProgressReporter(watch, Standing.from_dict(self.standing))
         first_look_at = self._first_look_at()
         mailbox = join(self.conn_id, self._load_settings, watch.batch_ids, policy, self.started_at, first_look_at)
         try:
@@ -159,7 +164,8 @@ class BatchTrigger(BaseTrigger):
             return
         log.info(line)
         if self.task_instance is not None and self._shows_progress and watch.open_ids():
-            self._shows_progress = await publish_progress(self.task_instance, progress_value(watch, line, now))
+            value = progress_value(watch, line, now, Standing.from_dict(self.standing))
+            self._shows_progress = await publish_progress(self.task_instance, value)
 
     def _first_look_at(self) -> float:
         # dag.test() has no task instance here and no scheduler to race with.

@@ -255,3 +255,13 @@ def test_retry_after_of_all_spellings(headers: dict[str, str], seconds: float | 
     """Seconds, a date against the answer's own clock, OpenAI's milliseconds; anything else is not there."""
     assert retry_after_seconds(headers) == seconds
     assert error_for(429, b"", headers).retry_after == seconds
+
+
+@pytest.mark.parametrize("code", ["insufficient_quota", "billing_hard_limit_reached"])
+def test_an_account_without_money_is_no_limit_of_calls(code: str) -> None:
+    """OpenAI says both with 429; only one of them passes by waiting."""
+    error = error_for(429, {"error": {"code": code, "message": "You exceeded your current quota."}})
+
+    assert not isinstance(error, RateLimitError)
+    assert not error.retryable
+    assert "nothing left to spend (429: You exceeded your current quota)" in str(error)

@@ -4,6 +4,7 @@ import pytest
 
 from airflow_batch_provider.core.patience import WatchPolicy
 from airflow_batch_provider.core.progress import ProgressReporter, describe, progress_value
+from airflow_batch_provider.core.standing import Standing
 from airflow_batch_provider.core.status import BatchStatus
 from airflow_batch_provider.core.watching import Watch
 from tests.core.support import NOW, batch
@@ -101,5 +102,49 @@ def test_the_value_for_ui_and_rest() -> None:
 
     assert progress_value(watch, "the line", NOW) == {
         "text": "the line",
-        "batches": 2, "ended": 1, "total": 20, "done": 15, "failed": 1, "at": "2027-01-15T08:00:00+00:00",
+        "batches": 2, "ended": 1, "total": 20, "done": 15, "failed": 1, "per_minute": None, "estimated_end": None,
+        "at": "2027-01-15T08:00:00+00:00",
+    }  # fmt: skip
+
+
+def of_run(**changes: int) -> Standing:
+    values = {
+        "round": 0, "shards": 12, "landed": 8, "done": 80_000, "failed": 10, "total": 120_000, "since": NOW - 600,
+        "done_before": 0,
+    }  # fmt: skip
+    return Standing(**values | changes)  # type: ignore[arg-type]
+
+
+def test_the_line_of_a_run_is_about_all_of_it() -> None:
+    """Shards that have landed or wait for a place are in it, and the sum is that of the input."""
+    watch = watching("a", "b", "c")
+    watch.observe(batch("a", RUNNING, counts=(10_000, 9_000, 3)), NOW)
+    watch.observe(batch("b", RUNNING, counts=(10_000, 997, 0)), NOW)
+    watch.observe(batch("c", BatchStatus.COMPLETED, counts=(10_000, 10_000, 0)), NOW)
+
+    assert describe(watch, NOW, of_run()) == (
+        "2/12 running, 1/12 completed, 1/12 waiting for a place, 8/12 landed: "
+        "100,000 of 120,000 done, 13 failed, 10,000/min, about 2 min left."
+    )
+
+
+def test_a_later_round_says_so() -> None:
+    """Its few batches stand beside the whole input."""
+    watch = watching("a")
+    watch.observe(batch("a", RUNNING, counts=(96, 50, 0)), NOW)
+
+    assert describe(watch, NOW, of_run(round=1, shards=1, landed=0, done=119_904, done_before=119_904)) == (
+        "Round 1: Batch a is running: 119,954 of 120,000 done, 10 failed, 5/min, about 9 min left."
+    )
+
+
+def test_the_value_of_a_run_is_about_all_of_it() -> None:
+    """Shards are counted like the rows, and the end is a moment that programs can read."""
+    watch = watching("a")
+    watch.observe(batch("a", RUNNING, counts=(10_000, 10_000, 0)), NOW)
+
+    assert progress_value(watch, "the line", NOW, of_run()) == {
+        "text": "the line",
+        "batches": 12, "ended": 8, "total": 120_000, "done": 90_000, "failed": 10, "per_minute": 9000.0,
+        "estimated_end": "2027-01-15T08:03:20+00:00", "at": "2027-01-15T08:00:00+00:00",
     }  # fmt: skip

@@ -5,8 +5,14 @@ from __future__ import annotations
 import json
 
 from airflow_batch_provider.core.journal import Journal, Piece
-from airflow_batch_provider.core.summary import round_line, summary_of, summary_so_far
-from tests.core.support import CHAT, NOW
+from airflow_batch_provider.core.summary import (
+    landed_line,
+    round_line,
+    sent_line,
+    summary_of,
+    summary_so_far,
+)
+from tests.core.support import CHAT, NOW, batch
 
 
 def piece(number: int, round_number: int, **changes: object) -> Piece:
@@ -71,12 +77,47 @@ def test_a_run_that_goes_on_says_how_far_it_is() -> None:
     running = journal()
     for piece_, step in zip(running.pieces, ("landed", "created", "uploaded"), strict=True):
         piece_.step = step  # type: ignore[assignment]
-    found, ended = summary_so_far(running, NOW + 90), summary_of(running, "r", None, NOW)
+    running.pieces[2].created_at = NOW + 30
+    seen = [batch("batch_10", counts=(2, 1, 0))]
+    found, ended = summary_so_far(running, seen, NOW + 90), summary_of(running, "r", None, NOW)
 
     assert (found["status"], ended["status"]) == ("running", "completed")
     assert found["shards"] == {"planned": 3, "submitted": 2, "landed": 1}
     assert {key: found[key] for key in ("requests", "outcomes", "usage", "rounds")} == {
         key: ended[key] for key in ("requests", "outcomes", "usage", "rounds")
     }
+    # 8 rows are home from round 0, 2 from round 1, and the service tells of one more.
+    assert found["progress"] == {
+        "done": 11, "failed": 2, "total": 10, "per_minute": 3.0, "estimated_end": "2027-01-15T08:01:30+00:00",
+    }  # fmt: skip
     assert found["updated_at"] == "2027-01-15T08:01:30+00:00"
     assert not found.keys() & {"results", "failures", "ended_at"}
+
+
+def test_only_batches_that_are_known_are_named() -> None:
+    """A shard that was never sent has no batch: nobody gets to read a null."""
+    early = journal()
+    early.pieces[1].submission = None
+    found = summary_so_far(early, [], NOW)
+
+    assert (found["batches"], found["batch_ids"]) == (2, ["batch_00", "batch_10"])
+
+
+def test_lines_that_gave_no_row_are_counted() -> None:
+    """Counts that reconcile also say what was left out of them."""
+    found = journal()
+    found.pieces[0].duplicates, found.pieces[2].duplicates, found.pieces[2].strangers = 1, 2, 5
+
+    assert summary_of(found, "r", None, NOW)["unused_lines"] == {"duplicates": 3, "strangers": 5}
+
+
+def test_the_lines_of_a_shard() -> None:
+    """What was sent, how big it was and how long it took; what came back and why the rest did not."""
+    found = journal()
+    first, again = found.pieces[0], found.pieces[2]
+    first.input_file_id = again.input_file_id = "file-1"
+    first.bytes = 28_400_000
+
+    assert sent_line(found, first, 1.93) == "Shard 1/2: uploaded file-1 (28.4 MB in 1.9 s), batch batch_00 created."
+    assert sent_line(found, again, None) == "Shard 1/1: uploaded file-1 (0.0 MB, before), batch batch_10 created."
+    assert landed_line(found, found.pieces[1]) == "Shard 2/2 has landed: 3 succeeded, 2 open (2x 429 rate)."

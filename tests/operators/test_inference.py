@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 
 from airflow_batch_provider.client import BatchClient
 from airflow_batch_provider.core.events import WaitEvent
+from airflow_batch_provider.core.standing import Standing
 from airflow_batch_provider.exceptions import (
     BatchError,
     BatchFailedError,
@@ -27,11 +28,14 @@ from airflow_batch_provider.exceptions import (
     TriggerEventError,
     WaitingFailedError,
 )
+from airflow_batch_provider.links.batch import URL_KEY
 from airflow_batch_provider.operators.batch import BatchInferenceOperator
 from airflow_batch_provider.operators.inference import LAND_AFTER_SECONDS
+from airflow_batch_provider.runner import BatchRun
 from airflow_batch_provider.sandbox import SandboxServer
 from tests.contexts import FakeTaskInstance, task_context
 from tests.dags import connection
+from tests.operators.conftest import CONSOLE
 from tests.samples import jsonl, request
 from tests.waits import ended
 
@@ -128,6 +132,51 @@ def test_defers_and_resumes(task: Task) -> None:
     assert deferred.method_name == "execute_complete"
     assert 90 < trigger.deadline_at - time.time() <= 100 < deferred.timeout.total_seconds()
     assert task.outcomes() == ["succeeded"] * 3
+
+
+def test_the_trigger_knows_how_far_the_run_is(task: Task) -> None:
+    """Its lines are about the whole run, so it carries what has landed; as plain JSON."""
+    deferred = task.defer()
+
+    found = Standing.from_dict(json.loads(json.dumps(deferred.trigger.serialize()[1]))["standing"])
+
+    assert found is not None
+    assert (found.shards, found.landed, found.done, found.total) == (1, 0, 0, 3)
+    assert abs(found.since - time.time()) < 60
+
+
+def test_the_link_leads_to_a_batch_that_is_waited_for(task: Task) -> None:
+    """A person who wants to look, or to cancel, finds it while the task is deferred and after."""
+    operator, ti = task.operator(deferrable=True), FakeTaskInstance(task_id="label")
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(task_context(ti))
+    (batch_id,) = deferred.value.trigger.batch_ids
+    url = CONSOLE.replace("{batch_id}", batch_id)
+    (link,) = operator.operator_extra_links
+
+    assert ti.xcoms[URL_KEY] == link.get_link(operator, ti_key=None) == url
+
+    task.resume(deferred.value)
+    again = task.operator()
+    again.execute(context(2))
+    assert link.get_link(again, ti_key=None) == url
+
+
+def test_the_summary_is_as_new_as_the_log(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a worker nobody resumes the task: each line of progress in the log is in ``summary.json`` too."""
+    told: list[dict[str, Any]] = []
+
+    def tell(run: BatchRun, batches: Any) -> None:
+        real(run, batches)
+        told.append(json.loads((task.output / "summary.json").read_bytes())["progress"])
+
+    real = BatchRun.tell
+    monkeypatch.setattr(BatchRun, "tell", tell)
+    task.execute(metadata={"sandbox": "seconds=1"})
+
+    assert told
+    assert {each["total"] for each in told} == {3}
+    assert told[-1]["done"] == 3
 
 
 def test_defers_again_for_each_round(task: Task) -> None:

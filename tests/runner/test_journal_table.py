@@ -21,7 +21,7 @@ from airflow_batch_provider.exceptions import (
 from airflow_batch_provider.runner import Finished
 from airflow_batch_provider.sandbox import SandboxServer
 from tests.fakes import FakeClock, WorkerCrash
-from tests.runner.support import Desk, dying_worker
+from tests.runner.support import PAIRS, Desk, dying_worker
 
 ECHOES = ("sandbox-echo",) * 4
 
@@ -102,6 +102,30 @@ def test_a_finished_run_is_reused_after_its_input_changed(desk: Desk) -> None:
     assert desk.advance("2", on_changed_input="restart") == Finished(summary)
 
 
+def test_who_reuses_a_run_hears_that_its_input_has_changed(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """Results of yesterday's input are not taken for today's: the log says so and what to do."""
+    summary, before = desk.finish(), desk.calls()
+    desk.write(*ECHOES, "sandbox-echo")
+
+    assert desk.advance("2") == Finished(summary)
+    assert "changed since the run finished" in caplog.text
+    assert 'if_finished="restart"' in caplog.text
+    assert desk.calls() == before
+
+
+def test_a_run_whose_results_are_gone_does_not_pass_for_finished(desk: Desk) -> None:
+    """A summary that names a file that is not there would fail whoever comes next, further from the cause."""
+    desk.finish()
+    before = desk.calls()
+    (desk.output / "results.jsonl").unlink()
+
+    with pytest.raises(StaleJournalError, match=r"results\.jsonl is gone\. Nothing was sent.*restart"):
+        desk.advance("2")
+
+    assert desk.calls() == before
+    assert desk.finish("3", if_finished="restart")["requests"] == len(desk.rows()) == 4
+
+
 def test_a_finished_run_begins_anew_when_asked(desk: Desk) -> None:
     """With ``if_finished="restart"`` everything is sent again, and only the new batches' files go."""
     first = desk.finish()
@@ -130,6 +154,7 @@ def test_a_restarted_run_that_crashes_goes_on(desk: Desk) -> None:
         pytest.param(lambda desk: desk.write(*ECHOES, "sandbox-echo") or {}, id="input"),
         pytest.param(lambda desk: {"endpoint": "/v1/chat/completions"}, id="endpoint"),
         pytest.param(lambda desk: {"limits": BatchLimits(max_requests=3)}, id="limits"),
+        pytest.param(lambda desk: {"limits": replace(PAIRS, one_model=True)}, id="one-model"),
     ],
 )
 def test_a_changed_input_fails_and_nothing_is_sent(desk: Desk, change: Any) -> None:
@@ -145,7 +170,7 @@ def test_a_changed_input_fails_and_nothing_is_sent(desk: Desk, change: Any) -> N
 
 
 def test_a_changed_input_restarts_when_asked(desk: Desk) -> None:
-    """With ``on_changed_input="restart"`` the new input is planned and sent; running batches are left alone."""
+    """With ``on_changed_input="restart"`` the new input is planned and sent; nothing of the earlier plan is left."""
     desk.advance()
     first = desk.live()
     desk.write("sandbox-echo")
@@ -153,8 +178,63 @@ def test_a_changed_input_restarts_when_asked(desk: Desk) -> None:
     summary = desk.finish("2", on_changed_input="restart")
 
     assert summary["requests"] == len(desk.rows()) == 1
-    assert desk.live()[: len(first)] == first
     assert not set(first) & set(summary["batch_ids"])
+    assert desk.server.files() == []
+    assert desk.left_behind() == []
+
+
+def test_batches_of_an_earlier_plan_are_cancelled(desk: Desk) -> None:
+    """Nobody will read what they bring, so they must not run on and cost."""
+    desk.options["metadata"] = {"sandbox": "seconds=80000"}
+    desk.advance()
+    first = desk.live("in_progress", "validating")
+    desk.write("sandbox-echo")
+
+    desk.advance("2", on_changed_input="restart")
+
+    assert len(first) == 2
+    assert not set(desk.live("in_progress", "validating")) & set(first)
+
+
+def test_a_cancel_that_fails_is_tried_again(desk: Desk) -> None:
+    """The service may be down just then: the run goes on, and so does the cancelling."""
+    desk.options["metadata"] = {"sandbox": "seconds=80000"}
+    desk.advance()
+    first = desk.live("in_progress", "validating")
+    desk.write("sandbox-echo")
+    desk.server.faults.add("POST /batches/{id}/cancel", "status", status=500)
+
+    desk.advance("2", on_changed_input="restart")
+    still = set(desk.live("in_progress", "validating")) & set(first)
+    desk.server.faults.clear()
+    desk.advance("2", on_changed_input="restart", resumes=True)
+
+    assert still == set(first)
+    assert not set(desk.live("in_progress", "validating")) & set(first)
+
+
+def test_a_batch_of_an_earlier_plan_that_has_ended_is_not_cancelled(desk: Desk) -> None:
+    """There is nothing to stop; its files go at the end."""
+    desk.advance()
+    desk.clock.advance(60)
+    desk.write("sandbox-echo")
+
+    desk.finish("2", on_changed_input="restart")
+
+    assert desk.server.calls["POST /batches/{id}/cancel"] == 0
+    assert desk.server.files() == []
+
+
+def test_a_smaller_plan_leaves_no_shards_of_the_larger_one(desk: Desk) -> None:
+    """Kept run files are those of the run that was kept."""
+    desk.advance(keep_run_files=True)
+    desk.write("sandbox-echo")
+
+    desk.finish("2", on_changed_input="restart", keep_run_files=True)
+
+    assert [name for name in desk.left_behind() if "shards" in name] == [
+        "_run/shards/0-00000.jsonl", "_run/shards/0-00000.jsonl.ids",
+    ]  # fmt: skip
 
 
 def test_a_restart_with_a_wrong_input_does_not_spoil_the_earlier_run(desk: Desk) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_batch_provider.core.admission import LOOK_AGAIN_SECONDS, NO_LUCK_SECONDS
-from airflow_batch_provider.exceptions import ConfigurationError
+from airflow_batch_provider.exceptions import ApiStatusError, ConfigurationError
 from airflow_batch_provider.runner import Waiting
 from airflow_batch_provider.sandbox import Durations, SandboxServer
 from airflow_batch_provider.stalling import CANCELLING_SECONDS, LOOKS, MIN_LOOK_SECONDS
@@ -31,8 +31,8 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         yield desk
 
 
-def waiting(desk: Desk, **how: Any) -> Waiting:
-    step = desk.advance(**how)
+def waiting(desk: Desk, attempt: str = "1", **how: Any) -> Waiting:
+    step = desk.advance(attempt, **how)
     assert isinstance(step, Waiting)
     return step
 
@@ -77,7 +77,12 @@ def test_a_shard_that_waits_for_a_place_does_not_hurry_anybody(desk: Desk, stall
 
 @pytest.mark.parametrize(
     "options",
-    [pytest.param({"max_active_batches": 0}, id="no-batches"), pytest.param({"max_rounds": 0}, id="no-rounds")],
+    [
+        pytest.param({"max_active_batches": 0}, id="no-batches"),
+        pytest.param({"max_rounds": 0}, id="no-rounds"),
+        pytest.param({"metadata": {f"pair-{n}": "" for n in range(12)}}, id="more-metadata-than-services-take"),
+        pytest.param({"metadata": {"team": 7}}, id="metadata-that-is-no-text"),
+    ],
 )
 def test_limits_that_would_never_end_are_refused(desk: Desk, options: dict[str, Any]) -> None:
     """No batch at a time, or no round at all, is a mistake and nothing is sent."""
@@ -121,6 +126,55 @@ def test_a_full_queue_of_one_shard_lets_the_others_go_on(desk: Desk) -> None:
     assert len(desk.live(*RUNNING)) == 1
     desk.finish(resumes=True, max_active_batches=1)
     assert desk.outcomes() == ["succeeded"] * 4
+
+
+def test_who_is_alone_and_finds_the_queue_full_hears_what_may_be_wrong(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A shard larger than the whole queue waits for ever: when nothing of the run fills it, the log says what to do."""
+    desk.write(*[ECHO] * 3)
+    desk.options["metadata"] = {"sandbox": "queue_full=true"}
+    waiting(desk)
+    desk.clock.advance(60)
+    waiting(desk, resumes=True)
+    among_others = caplog.text
+    caplog.clear()
+
+    desk.write(ECHO)
+    waiting(desk, "2", on_changed_input="restart")
+    desk.clock.advance(60)
+    waiting(desk, "2", resumes=True)
+
+    assert "larger than all of it" not in among_others
+    assert "The shard waits" in among_others
+    assert "larger than all of it" in caplog.text
+    assert "Tokens per batch" in caplog.text
+
+
+def test_an_upload_refused_with_429_waits(desk: Desk) -> None:
+    """Uploads are calls as well: a limit of calls fails no task."""
+    desk.server.faults.add("POST /files", "status", status=429, retry_after=700)
+
+    step, now = waiting(desk), desk.clock()
+    desk.server.faults.clear()
+    desk.finish(resumes=True, pause=700)
+
+    assert (step.batch_ids, step.look_again_at) == ((), now + 700)
+    assert desk.outcomes() == ["succeeded"] * 4
+
+
+def test_an_account_without_money_is_not_waited_for(desk: Desk) -> None:
+    """It says 429 too, but no waiting changes it: a person has to, and is told at once."""
+    spent = {"error": {"code": "insufficient_quota", "message": "You exceeded your current quota."}}
+    desk.server.faults.add("POST /batches", "status", status=429, body=spent)
+
+    with pytest.raises(ApiStatusError, match="nothing left to spend") as caught:
+        desk.advance()
+    desk.server.faults.clear()
+
+    assert not caught.value.retryable
+    desk.finish("2")
+    assert len(desk.batches()) == 2
 
 
 @pytest.mark.parametrize("retry_after", [pytest.param(700, id="told"), pytest.param(None, id="not-told")])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,14 +67,53 @@ def test_the_summary_tells_how_far_the_run_is(desk: Desk) -> None:
         summary = json.loads((desk.output / "summary.json").read_bytes())
         if isinstance(step, Finished):
             break
-        found.append(
-            (summary["status"], summary["rounds"], summary["shards"]["submitted"], summary["shards"]["landed"])
-        )
+        done = summary["progress"]["done"], summary["progress"]["failed"], summary["progress"]["total"]
+        found.append((summary["status"], summary["rounds"], *summary["shards"].values(), *done))
         desk.clock.advance(60)
 
-    assert found[0] == ("running", 1, 2, 0)
-    assert found[-1] == ("running", 2, 3, 2)
+    assert found[0] == ("running", 1, 2, 2, 0, 0, 0, 4)
+    assert found[-1] == ("running", 2, 3, 3, 2, 3, 0, 4)
     assert (summary["status"], summary["rounds"]) == ("completed", 2)
+
+
+def test_the_log_tells_of_each_shard(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """What a person follows: sent, landed, round; each shard by its number."""
+    desk.write(ECHO, REFUSED, ECHO)
+    with caplog.at_level(logging.INFO):
+        summary = desk.finish()
+
+    first, second = summary["batch_ids"]
+    said = [record.message for record in caplog.records if record.message.startswith(("Shard", "Round"))]
+    assert [re.sub(r"file-\w+ \(0.0 MB in \d+\.\d s\)", "FILE", line) for line in said] == [
+        f"Shard 1/2: uploaded FILE, batch {first} created.",
+        f"Shard 2/2: uploaded FILE, batch {second} created.",
+        "Shard 1/2 has landed: 1 succeeded, 1 failed (1x 400 invalid_request).",
+        "Shard 2/2 has landed: 1 succeeded.",
+        "Round 0: 2 succeeded, 1 failed (1x 400 invalid_request).",
+    ]
+
+
+class Chatty(httpx.HTTPTransport):
+    """A network on which each output file has its first line twice, and one that nobody asked for."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = super().handle_request(request)
+        if not request.url.path.endswith("/content"):
+            return response
+        lines = response.read().splitlines(keepends=True)
+        lines += [lines[0], re.sub(rb'"row-\d+"', b'"nobody"', lines[0])]
+        return httpx.Response(200, content=b"".join(lines))
+
+
+def test_lines_for_nobody_are_told(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """A service that answers twice, or what nobody asked, gives no more rows; log and summary say how often it did."""
+    desk.server.faults.add("GET /files/{id}", "status", status=404)  # a service that does not know sizes
+
+    summary = desk.finish(network=Chatty(verify=False))
+
+    assert desk.outcomes() == ["succeeded"] * 4
+    assert summary["unused_lines"] == {"duplicates": 2, "strangers": 2}
+    assert "had 1 more lines for requests that have their answer, and 1 for none of its requests" in caplog.text
 
 
 def test_only_requests_that_may_end_better_go_again(desk: Desk) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from airflow_batch_provider.client import BatchClient, ServiceSettings
 from airflow_batch_provider.core.events import WaitEvent
+from airflow_batch_provider.core.standing import Standing
 from airflow_batch_provider.hooks import killed
 from airflow_batch_provider.sandbox import SandboxServer
 from airflow_batch_provider.triggers import batch as trigger_module
@@ -51,13 +53,25 @@ def fire(waiting: BatchTrigger) -> WaitEvent:
 
 def test_survives_serialization() -> None:
     """A trigger built from its own serialized form, as JSON, is the same trigger."""
-    original = trigger("batch_1", "batch_2", max_poll_interval=7, cancel_on_kill=False)
+    original = trigger("batch_1", "batch_2", max_poll_interval=7, cancel_on_kill=False, standing={"round": 1})
 
     path, kwargs = original.serialize()
     again = BatchTrigger(**json.loads(json.dumps(kwargs)))
 
     assert path == f"{BatchTrigger.__module__}.{BatchTrigger.__qualname__}"
     assert again.serialize() == (path, kwargs)
+
+
+def test_a_run_hears_of_all_its_rows(client: BatchClient, caplog: pytest.LogCaptureFixture) -> None:
+    """The trigger waits for one batch of many: its line is about the run."""
+    run = Standing(
+        round=0, shards=9, landed=8, done=90, failed=1, total=100, since=time.time() - 60, done_before=0
+    ).to_dict()
+    with caplog.at_level(logging.INFO):
+        fire(trigger(create_batch(client).id, standing=run))
+
+    assert "1/9 completed, 8/9 landed: " in caplog.text
+    assert " of 100 done, 1 failed" in caplog.text
 
 
 def test_carries_no_secrets(client: BatchClient) -> None:

@@ -12,6 +12,10 @@ from airflow_batch_provider.core.outcomes import Outcome
 from airflow_batch_provider.core.watching import Watch
 
 
+# Batches may stand in a queue for an hour and then be quick: a handful of rows says nothing about the rest.
+MIN_SHARE_FOR_ESTIMATE = 0.01
+
+
 class Progress(NamedTuple):
     """
     How far a wait or a run is.
@@ -20,7 +24,7 @@ class Progress(NamedTuple):
     :param failed: Of them, those that did not succeed.
     :param total: All requests, 0 when nobody says.
     :param pace: Requests a second, or None before anything moved.
-    :param seconds_left: An estimate, or None.
+    :param seconds_left: An estimate, or None while too little is done for one.
     """
 
     done: int
@@ -82,7 +86,9 @@ class Standing:
         failed = self.failed + sum(each.failed for each in counts)
         moved, seconds = done - self.done_before, now - self.since
         pace = moved / seconds if moved > 0 and seconds > 0 else None
-        return Progress(done, failed, self.total, pace, max(0, self.total - done) / pace if pace else None)
+        left = max(0, self.total - done)
+        is_early = moved < MIN_SHARE_FOR_ESTIMATE * (self.total - self.done_before)
+        return Progress(done, failed, self.total, pace, None if pace is None or is_early else left / pace)
 
 
 def standing_of(journal: Journal) -> Standing:
@@ -118,10 +124,6 @@ def progress_of(watch: Watch, standing: Standing | None, now: float) -> Progress
     if standing is not None:
         return standing.with_batches(watch.seen.values(), now)
     counts = [batch.counts for batch in watch.seen.values() if batch.counts]
-    return Progress(
-        done=watch.done(),
-        failed=sum(each.failed for each in counts),
-        total=sum(each.total for each in counts),
-        pace=watch.pace(now),
-        seconds_left=watch.seconds_left(now),
-    )
+    done, requests = watch.done(), sum(each.total for each in counts)
+    left = None if done < MIN_SHARE_FOR_ESTIMATE * requests else watch.seconds_left(now)
+    return Progress(done, sum(each.failed for each in counts), requests, watch.pace(now), left)

@@ -69,6 +69,15 @@ def test_the_rest_is_told_in_fitting_units(seconds: float, text: str) -> None:
     assert text in describe(watch, NOW + seconds)
 
 
+def test_a_handful_of_rows_is_no_base_for_an_estimate() -> None:
+    """The pace is told, what it would mean for the rest is not."""
+    watch = watching("a")
+    watch.observe(batch("a", counts=(5_000, 0, 0)), NOW)
+    watch.observe(batch("a", counts=(5_000, 49, 0)), NOW + 60)
+
+    assert describe(watch, NOW + 60) == "Batch a is running: 49 of 5,000 done, 0 failed, 49/min."
+
+
 def test_nothing_is_left_of_an_ended_batch() -> None:
     """The last line has counts and pace, and no rest."""
     watch = watching("a")

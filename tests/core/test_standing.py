@@ -52,6 +52,14 @@ def test_without_time_there_is_no_pace(now: float) -> None:
     assert standing().with_batches([], now)[3:] == (None, None)
 
 
+def test_a_handful_of_rows_is_no_base_for_an_estimate() -> None:
+    """Batches stand in a queue for an hour and then are quick: "83 h left" after ten rows would only alarm people."""
+    early = standing(done=0, landed=0, total=5_000)
+
+    assert early.with_batches([batch("a", counts=(500, 49, 0))], NOW + 60)[3:] == (49 / 60, None)
+    assert early.with_batches([batch("a", counts=(500, 50, 0))], NOW + 60)[3:] == (50 / 60, 5_940)
+
+
 def test_nothing_less_than_nothing_is_left() -> None:
     """A service may count more than was sent."""
     assert standing().with_batches([batch("a", counts=(10, 500, 0))], NOW + 1).seconds_left == 0

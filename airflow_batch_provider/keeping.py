@@ -12,7 +12,7 @@ from airflow_batch_provider import planning
 from airflow_batch_provider.core.identity import TaskIdentity
 from airflow_batch_provider.core.journal import Journal, Piece
 from airflow_batch_provider.core.options import RunOptions
-from airflow_batch_provider.core.summary import counted, short_number
+from airflow_batch_provider.core.summary import plan_line
 from airflow_batch_provider.exceptions import (
     ForeignJournalError,
     InputError,
@@ -192,26 +192,22 @@ class JournalKeeper:
         options = self._options
         files = sources.find_files(options.input)
         fingerprint = self._fingerprint(files)
-        pieces = planning.plan_input(files, self._folder, options.limits, options.endpoint, options.max_rounds)
+        plan = planning.plan_input(files, self._folder, options.limits, options.endpoint, options.max_rounds)
         journal = Journal(
             owner=asdict(self._owner),
             fingerprint=fingerprint,
             started_at=self._clock(),
             attempt=self._attempt,
-            requests=sum(piece.requests for piece in pieces),
-            bytes=sum(piece.bytes for piece in pieces),
-            pieces=pieces,
+            requests=sum(piece.requests for piece in plan.pieces),
+            bytes=sum(piece.bytes for piece in plan.pieces),
+            pieces=plan.pieces,
             # What was only planned has left nothing at the service.
             abandoned=[
                 piece for piece in abandoned if piece.is_at_least("uploaded") and not piece.is_at_least("cleaned")
             ],
         )
         self._take_over(journal)
-        log.info(
-            "Plan: %s requests (%.1f MB, ~%s tokens) in %s for %s. No problems found.",
-            f"{journal.requests:,}", journal.bytes / 1e6, short_number(journal.bytes / 4), counted(len(pieces), "shard"),
-            ", ".join(sorted({piece.endpoint for piece in pieces})),
-        )  # fmt: skip
+        log.info(plan_line(journal, plan.models, plan.files))
         return journal
 
     def _take_over(self, journal: Journal) -> None:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import gzip
-import re
 import resource
 import tempfile
 import zlib
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
-import msgspec
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.core.limits import BatchLimits
-from airflow_batch_provider.core.requests import MAX_SHOWN_PROBLEMS, Problem, clean_line, input_error, shorten
+from airflow_batch_provider.core.requests import MAX_SHOWN_PROBLEMS, Problem, input_error
 from airflow_batch_provider.core.sharding import ShardPlanner
 from airflow_batch_provider.exceptions import InputError
 from airflow_batch_provider.storage import paths, sources
 from airflow_batch_provider.storage.duplicates import DuplicateFinder
+from airflow_batch_provider.storage.repeated_ids import Found, name_repeated
 from airflow_batch_provider.storage.shard_writer import ShardWriter
 from airflow_batch_provider.storage.shards import RunFolder
 
@@ -30,15 +28,29 @@ OTHER_FILES = 200
 MIN_GROUPS = 10
 
 
+class Plan(NamedTuple):
+    """
+    What an input was made into.
+
+    :param pieces: The pieces of round 0.
+    :param models: Models that its requests name, in the order in which they came: the first twenty.
+    :param files: How many files it has.
+    """
+
+    pieces: list[Piece]
+    models: list[str]
+    files: int
+
+
 def plan_input(
     files: Sequence[ObjectStoragePath],
     folder: RunFolder,
     limits: BatchLimits,
     endpoint: str | None,
     max_rounds: int = 1,
-) -> list[Piece]:
+) -> Plan:
     """
-    Read, check and split an input; the pieces of round 0.
+    Read, check and split an input.
 
     :param files: The input's files.
     :param folder: Where the shard files go.
@@ -48,30 +60,29 @@ def plan_input(
     :raises InputError: Something is wrong, named with line and field; nothing was sent.
     """
     planner = ShardPlanner(limits, endpoint, max_groups(max_rounds))
+    found: list[Found] = []
     lines_read = 0
     with tempfile.TemporaryDirectory(prefix="batch-plan-") as temp, ShardWriter(folder, 0) as writer:
         duplicates = DuplicateFinder(Path(temp))
-        for path in files:
-            planner.line_number, shown = 0, len(planner.problems)
+        for number, path in enumerate(files):
+            planner.line_number = 0
             with sources.open_lines(path) as stream:
                 for lines in _blocks(stream, path, limits):
                     for planned in planner.feed(lines):
                         writer.write(planned)
                     duplicates.add(planner.hashes)
                     planner.hashes.clear()
-            if len(files) > 1:
-                planner.problems[shown:] = [_in_file(path.name, problem) for problem in planner.problems[shown:]]
+            found += [Found(number, problem) for problem in planner.problems[len(found) :]]
             lines_read += planner.line_number
-        problems, count = planner.problems, planner.problem_count
-        if repeated := duplicates.find():
-            found, found_count = _name_duplicates(files, repeated)
-            problems, count = (problems + found)[:MAX_SHOWN_PROBLEMS], count + found_count
+        count = planner.problem_count
+        if (repeats := duplicates.find(MAX_SHOWN_PROBLEMS)).total:
+            named, repeated = name_repeated(files, ShardPlanner(limits, endpoint, planner.max_groups), repeats)
+            found, count = found + named, count + repeated
         if not count and not planner.requests:
-            problems, count = [Problem(0, "no requests in it")], 1
+            found, count = [Found(0, Problem(0, "no requests in it"))], 1
         if count:
-            name = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more files"
-            raise input_error(name, sorted(problems), count, lines_read)
-        return writer.pieces()
+            raise _refusal(files, found, count, lines_read)
+        return Plan(writer.pieces(), list(planner.models), len(files))
 
 
 def max_groups(max_rounds: int) -> int:
@@ -134,50 +145,15 @@ def _blocks(stream: IO[bytes], path: ObjectStoragePath, limits: BatchLimits) -> 
         raise InputError(f"{path} is not a whole gzip file ({error}); nothing was sent.") from error
 
 
+def _refusal(files: Sequence[ObjectStoragePath], found: list[Found], count: int, lines_read: int) -> InputError:
+    names = sources.names(files)
+    first = sorted(found, key=lambda each: each.place)[:MAX_SHOWN_PROBLEMS]
+    problems = [problem for _, problem in first]
+    if len(files) > 1:
+        problems = [_in_file(names[file], problem) if problem.line_number else problem for file, problem in first]
+    others = f" and {len(files) - 1} more file{'s' if len(files) > 2 else ''}" if len(files) > 1 else ""
+    return input_error(names[0] + others, problems, count, lines_read)
+
+
 def _in_file(name: str, problem: Problem) -> Problem:
     return problem._replace(text=f"{problem.text} (in {name})")
-
-
-def _name_duplicates(files: Sequence[ObjectStoragePath], repeated: set[int]) -> tuple[list[Problem], int]:
-    """Read the input again for the ids behind the hashes: the first problems, with both lines, and how many there are."""
-    first: dict[str, tuple[int, str]] = {}
-    twice: set[str] = set()
-    problems: list[Problem] = []
-    count = 0
-    for path in files:
-        for number, custom_id in _custom_ids(path):
-            if hash(custom_id) not in repeated:
-                continue
-            if custom_id not in first:
-                first[custom_id] = (number, f"line {number}" if len(files) == 1 else f"line {number} of {path.name}")
-                continue
-            twice.add(custom_id)
-            count += 1
-            if len(problems) < MAX_SHOWN_PROBLEMS:
-                text = f'custom_id "{shorten(custom_id)}" was already used in {first[custom_id][1]}'
-                problem = Problem(number, text, custom_id, "custom_id")
-                problems.append(problem if len(files) == 1 else _in_file(path.name, problem))
-    for custom_id, (number, place) in first.items():
-        # Given once by the user and once by the planner; any other single one only shares its hash with another.
-        if custom_id not in twice and re.fullmatch(r"request-\d{8,}", custom_id):
-            count += 1
-            text = (
-                f'custom_id "{custom_id}" ({place}) is what a request without one gets; give all requests one, or none'
-            )
-            problems.append(Problem(number, text, custom_id, "custom_id"))
-    return problems[:MAX_SHOWN_PROBLEMS], count
-
-
-class _Id(msgspec.Struct):
-    custom_id: str
-
-
-def _custom_ids(path: ObjectStoragePath) -> Iterable[tuple[int, str]]:
-    decode = msgspec.json.Decoder(_Id).decode
-    number = 0
-    with sources.open_lines(path) as stream:
-        for lines in paths.read_line_blocks(stream, max_line_bytes=1 << 30):
-            for line in lines:
-                number += 1
-                with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                    yield number, decode(clean_line(line, is_first=number == 1)).custom_id

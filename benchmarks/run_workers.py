@@ -97,7 +97,7 @@ def land_all(source: str, results: str, folder: str, repetitions: int) -> dict[s
     """
     run_folder, output = RunFolder(f"{folder}/run"), Path(folder) / "results.jsonl"
     warm_up(Path(source), Path(folder))
-    pieces = plan_input(find_files(source), run_folder, BatchLimits(), None)
+    pieces = plan_input(find_files(source), run_folder, BatchLimits(), None).pieces
     names = sorted(Path(results).iterdir())
     decode = msgspec.json.Decoder(Result).decode
     client: Any = LocalFiles()

@@ -38,7 +38,7 @@ class Run:
         (root / "in.jsonl").write_bytes(b"".join(lines))
         self.limits = limits
         self.to_a_file = 2
-        self.pieces = plan_input(sources.find_files(str(root / "in.jsonl")), self.folder, limits, None, rounds)
+        self.pieces = plan_input(sources.find_files(str(root / "in.jsonl")), self.folder, limits, None, rounds).pieces
 
     def land(self, number: int, fates: list[str], *, is_last: bool) -> None:
         """Land the pieces of a round, one or two to a file; ``fates`` are by position in the input."""

@@ -38,7 +38,7 @@ class Desk:
         return str(path)
 
     def plan(self, source: str, endpoint: str | None = None, **limits: Any) -> list[Piece]:
-        return plan_input(sources.find_files(source), self.folder, BatchLimits(**limits), endpoint)
+        return plan_input(sources.find_files(source), self.folder, BatchLimits(**limits), endpoint).pieces
 
     def problems(self, source: str, endpoint: str | None = None, **limits: Any) -> str:
         """The text of the refusal; nothing is left in the output."""
@@ -162,6 +162,16 @@ def test_interleaved_groups_keep_their_positions(desk: Desk) -> None:
     assert desk.written() == sorted(
         [f"0-0000{n}.jsonl" for n in range(4)] + [f"0-0000{n}.jsonl.positions" for n in range(3)]
     )
+
+
+def test_a_plan_says_what_it_was_made_of(desk: Desk) -> None:
+    """Beside its pieces: the models that were asked for, in the order in which they came, and the number of files."""
+    desk.put("a.jsonl", rows("a", body={"model": "large"}) + rows("b", body={"model": "small"}) + rows("c", body={}))
+    source = desk.put("b.jsonl", rows("d", body={"model": "large"}))
+    plan = plan_input(sources.find_files(str(desk.root / "in")), desk.folder, BatchLimits(), None)
+
+    assert ([piece.requests for piece in plan.pieces], plan.models, plan.files) == ([4], ["large", "small"], 2)
+    assert plan_input(sources.find_files(source), desk.folder, BatchLimits(), None)[1:] == (["large"], 1)
 
 
 requests = st.tuples(st.sampled_from([CHAT, EMBEDDINGS]), st.sampled_from(["a", "b"]), st.integers(0, 150))

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_batch_provider import planning
 from airflow_batch_provider.exceptions import InputError
-from airflow_batch_provider.storage import duplicates, paths
+from airflow_batch_provider.storage import paths
 from tests.core.support import line
 from tests.test_planning import Desk, numbered, rows
 
@@ -19,6 +19,11 @@ from tests.test_planning import Desk, numbered, rows
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path)
+
+
+def shown(text: str) -> list[str]:
+    """Return the problems of a refusal."""
+    return [line.removeprefix("  ") for line in text.splitlines() if line.startswith("  ")]
 
 
 PACKED = gzip.compress(numbered(3000))
@@ -56,9 +61,36 @@ def test_problems_in_several_files_name_file_and_line(desk: Desk) -> None:
     desk.put("b.jsonl", rows("b1", "a1"))
     text = desk.problems(str(desk.root / "in"))
 
-    assert "a.jsonl and 1 more files has 2 problems in 4 lines; nothing was sent." in text
+    assert "a.jsonl and 1 more file has 2 problems in 4 lines; nothing was sent." in text
     assert "line 2: not JSON (invalid character at column 1) (in a.jsonl)" in text
     assert 'line 2: custom_id "a1" was already used in line 1 of a.jsonl (in b.jsonl)' in text
+
+
+def test_files_of_one_name_are_told_apart(desk: Desk) -> None:
+    """By the folders that they do not share."""
+    for number in (1, 2):
+        folder = desk.root / "in" / f"dt={number}"
+        folder.mkdir(parents=True)
+        (folder / "part-0.jsonl").write_bytes(rows("a") + b"oops\n" * (number - 1))
+    text = desk.problems(str(desk.root / "in" / "dt=*" / "*.jsonl"))
+
+    assert text.startswith("dt=1/part-0.jsonl and 1 more file has 2 problems in 3 lines")
+    assert shown(text) == [
+        'line 1: custom_id "a" was already used in line 1 of dt=1/part-0.jsonl (in dt=2/part-0.jsonl)',
+        "line 2: not JSON (invalid character at column 1) (in dt=2/part-0.jsonl)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "name"),
+    [(1, "0.jsonl"), (2, "0.jsonl and 1 more file"), (3, "0.jsonl and 2 more files")],
+)
+def test_an_input_is_named_by_its_first_file(desk: Desk, count: int, name: str) -> None:
+    """And by how many more there are."""
+    for number in range(count):
+        desk.put(f"{number}.jsonl", b"oops\n")
+
+    assert desk.problems(str(desk.root / "in")).startswith(f"{name} has {count} problem")
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
@@ -123,51 +155,3 @@ def test_a_line_without_end_is_named_before_it_fills_the_memory(desk: Desk, monk
 
     assert "Line 3 of " in text
     assert "is longer than 5,000 bytes" in text
-
-
-@pytest.mark.parametrize("is_first", [pytest.param(True, id="before"), pytest.param(False, id="after")])
-def test_an_assigned_id_that_the_user_has_given_is_found(desk: Desk, is_first: bool) -> None:
-    """Two requests of one id would be one row: such an input is refused, with the line of the user's own."""
-    own = line("request-00000001") if is_first else line("request-00000000")
-    text = desk.problems(desk.put("in.jsonl", own + line(None) if is_first else line(None) + own))
-
-    number = 1 if is_first else 2
-    assert (
-        f'line {number}: custom_id "request-0000000{2 - number}" (line {number}) is what a request without one' in text
-    )
-
-
-def test_ids_that_look_assigned_are_as_good_as_any(desk: Desk) -> None:
-    """The failures of an earlier run, with ids of that run, are an input."""
-    content = line("request-00000007") + line("request-00000001") + line("request-00000000")
-
-    assert len(desk.plan(desk.put("in.jsonl", content))) == 1
-
-
-@pytest.mark.parametrize("run", [pytest.param(1 << 19, id="in-memory"), pytest.param(100, id="through-files")])
-def test_duplicates_are_named_with_both_lines(desk: Desk, monkeypatch: pytest.MonkeyPatch, run: int) -> None:
-    """Far apart, in different blocks and shards, in the first line behind a mark."""
-    monkeypatch.setattr(duplicates, "RUN_NUMBERS", run)
-    monkeypatch.setattr(paths, "CHUNK_BYTES", 1 << 12)
-    content = b"\xef\xbb\xbf" + rows("first") + b"\n" + numbered(900) + rows("first", "row-899", "row-899")
-    text = desk.problems(desk.put("in.jsonl", content), max_requests=100)
-
-    assert "in.jsonl has 3 problems in 905 lines" in text
-    assert 'line 903: custom_id "first" was already used in line 1' in text
-    assert 'line 904: custom_id "row-899" was already used in line 902' in text
-    assert 'line 905: custom_id "row-899" was already used in line 902' in text
-
-
-def test_an_input_of_nothing_but_duplicates_shows_ten(desk: Desk) -> None:
-    """All are counted, the first ten shown."""
-    text = desk.problems(desk.put("in.jsonl", rows("a") * 5000))
-
-    assert "has 4,999 problems" in text
-    assert text.count("was already used in line 1\n") == 10
-
-
-def test_ids_that_share_a_hash_are_no_duplicates(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hash that comes twice is only a reason to look."""
-    monkeypatch.setattr(duplicates.DuplicateFinder, "find", lambda self: {hash("row-1"), hash("row-2")})
-
-    assert len(desk.plan(desk.put("in.jsonl", numbered(5)))) == 1

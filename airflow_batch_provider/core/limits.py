@@ -49,6 +49,19 @@ class BatchLimits:
         """Bytes one batch may hold when its tokens are counted too: about three characters a token, to be safe."""
         return self.max_bytes if self.max_tokens is None else min(self.max_bytes, self.max_tokens * BYTES_PER_TOKEN)
 
+    def excess(self, size: int) -> str:
+        """
+        Say by which limit a request fits in no batch.
+
+        :param size: Its bytes, more than ``effective_bytes``.
+        """
+        if self.max_tokens is None or self.effective_bytes == self.max_bytes:
+            return f"{size:,} bytes, but the service takes {self.max_bytes:,} in a whole batch"
+        tokens = -(-size // BYTES_PER_TOKEN)  # rounded up, so that it is more than the limit
+        return (
+            f"about {tokens:,} tokens ({size:,} bytes), but one batch may hold {self.max_tokens:,} tokens (max_tokens)"
+        )
+
 
 DEFAULT_LIMITS = BatchLimits()
 

@@ -8,7 +8,7 @@ shards of their own; inside a shard, and among the shards of one group, input or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Annotated, Literal, NamedTuple
@@ -17,6 +17,8 @@ import msgspec
 
 from airflow_batch_provider.core.limits import BatchLimits
 from airflow_batch_provider.core.requests import MAX_SHOWN_PROBLEMS, Problem, clean_line, diagnose, shorten
+
+MAX_MODELS = 20  # that are noted, for whoever reads about a plan
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -101,13 +103,15 @@ class ShardPlanner:
     requests: int = 0
     line_number: int = 0
     hashes: list[int] = field(default_factory=list)
+    models: dict[str, None] = field(default_factory=dict)
     _open: dict[tuple[str, str | None], Shard] = field(default_factory=dict)
 
     def feed(self, lines: Sequence[bytes]) -> list[Planned]:
         """
         Plan the next lines.
 
-        ``hashes`` then holds one hash per planned request, for the caller to look for duplicates and to empty.
+        ``hashes`` then holds one hash per planned request, for the caller to look for duplicates and to empty;
+        ``models`` has the first models of all that was planned so far, in order.
 
         :param lines: Lines with or without their ``\\n``.
         :returns: What goes where, a shard at a time.
@@ -115,6 +119,7 @@ class ShardPlanner:
         if plain := self._feed_plain(lines):
             return [plain]
         out: list[Planned] = []
+        models: dict[str | None, None] = {}
         current: Planned | None = None
         key: tuple[str, str | None] | None = None
         max_bytes, max_requests = self.limits.effective_bytes, self.limits.max_requests
@@ -136,12 +141,14 @@ class ShardPlanner:
             if problem := self._problem(request, custom_id, size):
                 self._add_problems([problem])
                 continue
-            new_key = (request.url, request.body.model if split_by_model else None)
+            model = request.body.model
+            models[model] = None
+            new_key = (request.url, model if split_by_model else None)
             if current is None or new_key != key:
-                key, current = new_key, self._take(new_key, request.body.model, out)
+                key, current = new_key, self._take(new_key, model, out)
             shard = current.shard
             if shard.requests >= max_requests or shard.bytes + size > max_bytes:
-                self._open[key] = shard = self._new(new_key, request.body.model, shard.group)
+                self._open[key] = shard = self._new(new_key, model, shard.group)
                 current = Planned(shard, [], [], [])
                 out.append(current)
             shard.requests += 1
@@ -151,6 +158,7 @@ class ShardPlanner:
             current.ids.append(custom_id)
             add_hash(hash(custom_id))
             self.requests += 1
+        self._note(models)
         return out
 
     def _feed_plain(self, lines: Sequence[bytes]) -> Planned | None:
@@ -172,15 +180,17 @@ class ShardPlanner:
         except (msgspec.DecodeError, RecursionError):
             return None
         urls = {request.url for request in requests}
-        models = {request.body.model for request in requests} if self.limits.one_model else {None}
-        if len(urls) != 1 or len(models) != 1:
+        models = {request.body.model: None for request in requests}  # a set in order
+        if len(urls) != 1 or (self.limits.one_model and len(models) != 1):
             return None
-        url, model, size = urls.pop(), models.pop(), sum(map(len, lines))
+        url, size = urls.pop(), sum(map(len, lines))
+        model = next(iter(models)) if self.limits.one_model else None
         shard = self._open.get((url, model))
         if shard is None or (self.endpoint is not None and url != self.endpoint):
             return None
         if shard.requests + len(lines) > self.limits.max_requests or shard.bytes + size > self.limits.effective_bytes:
             return None
+        self._note(models)
         indices = list(range(self.requests, self.requests + len(lines)))
         self.line_number += len(lines)
         self.requests += len(lines)
@@ -189,6 +199,11 @@ class ShardPlanner:
         ids = [request.custom_id for request in requests]
         self.hashes += map(hash, ids)
         return Planned(shard, list(lines), indices, ids)
+
+    def _note(self, models: Iterable[str | None]) -> None:
+        for model in models:
+            if model is not None and len(self.models) < MAX_MODELS:
+                self.models[model] = None
 
     def _read(self, line: bytes) -> _Request | None:
         try:
@@ -211,8 +226,7 @@ class ShardPlanner:
             text = f'"url" is "{shorten(request.url)}" but the batch is for "{self.endpoint}"'
             return Problem(self.line_number, text, custom_id, "url")
         if size > self.limits.effective_bytes:
-            text = f"{size:,} bytes, but the service takes {self.limits.effective_bytes:,} in a whole batch"
-            return Problem(self.line_number, text, custom_id, None)
+            return Problem(self.line_number, self.limits.excess(size), custom_id, None)
         if len(self._open) == self.max_groups:
             return self._one_too_many(request, custom_id)
         return None

@@ -11,7 +11,6 @@ from airflow_batch_provider.core.journal import Journal, total
 from airflow_batch_provider.core.outcomes import Outcome
 from airflow_batch_provider.core.watching import Watch
 
-
 # Batches may stand in a queue for an hour and then be quick: a handful of rows says nothing about the rest.
 MIN_SHARE_FOR_ESTIMATE = 0.01
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.journal import Journal, Piece, total
 from airflow_batch_provider.core.outcomes import Outcome
 from airflow_batch_provider.core.progress import as_json, iso_time
+from airflow_batch_provider.core.requests import shorten
 from airflow_batch_provider.core.standing import standing_of
+
+SHOWN_MODELS = 3
+# English prose; what decides about the size of a batch is more careful, see `limits`.
+BYTES_PER_SHOWN_TOKEN = 4
 
 
 def summary_of(journal: Journal, results: str, failures: str | None, now: float) -> dict[str, Any]:
@@ -87,6 +92,29 @@ def round_line(journal: Journal, number: int) -> str:
     return f"Round {number}: {_found(journal.of_round(number))}."
 
 
+def plan_line(journal: Journal, models: Sequence[str], files: int) -> str:
+    """
+    Say what will be sent.
+
+    :param journal: The run, just planned.
+    :param models: Models that its requests name, the first few.
+    :param files: How many files the input has.
+    """
+    source = f" from {counted(files, 'file')}" if files > 1 else ""
+    size = f"{journal.bytes / 1e6:.1f} MB, ~{_short_number(journal.bytes / BYTES_PER_SHOWN_TOKEN)} tokens"
+    shards = counted(len(journal.pieces), "shard")
+    endpoints = ", ".join(sorted({shorten(piece.endpoint) for piece in journal.pieces}))
+    what = f"{counted(journal.requests, 'request')}{source} ({size})"
+    return f"Plan: {what} in {shards} for {endpoints}{_models(models)}. No problems found."
+
+
+def _models(models: Sequence[str]) -> str:
+    if not models:
+        return ""
+    shown = ", ".join(map(shorten, models[:SHOWN_MODELS]))
+    return f", model{'s' if len(models) > 1 else ''} {shown}{' and more' if len(models) > SHOWN_MODELS else ''}"
+
+
 def sent_line(journal: Journal, piece: Piece, seconds: float | None) -> str:
     """
     Say that a shard is on its way.
@@ -135,7 +163,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else plural}"
 
 
-def short_number(number: float) -> str:
+def _short_number(number: float) -> str:
     """
     A rough number: "850", "12k", "21.3M".
 

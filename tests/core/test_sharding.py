@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_batch_provider.core.limits import BYTES_PER_TOKEN, BatchLimits
-from airflow_batch_provider.core.sharding import Planned, ShardPlanner
+from airflow_batch_provider.core.sharding import MAX_MODELS, Planned, ShardPlanner
 from tests.core.support import CHAT, line
 
 EMBEDDINGS = "/v1/embeddings"
@@ -171,6 +171,62 @@ def test_a_request_of_just_the_limit_fits() -> None:
     assert len(plan(exact, [line("a"), line("b")])) == 2
     assert plan(short, [line("a")]) == {}
     assert short.problem_count == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "text"),
+    [
+        pytest.param(
+            BatchLimits(max_bytes=900, max_tokens=200),
+            "about 301 tokens (901 bytes), but one batch may hold 200 tokens (max_tokens)",
+            id="tokens",
+        ),
+        pytest.param(
+            BatchLimits(max_bytes=901, max_tokens=300),
+            "about 301 tokens (901 bytes), but one batch may hold 300 tokens (max_tokens)",
+            id="one-byte-more",
+        ),
+        pytest.param(
+            BatchLimits(max_bytes=900, max_tokens=300),
+            "901 bytes, but the service takes 900 in a whole batch",
+            id="same",
+        ),
+        pytest.param(
+            BatchLimits(max_bytes=900, max_tokens=5000),
+            "901 bytes, but the service takes 900 in a whole batch",
+            id="bytes",
+        ),
+    ],
+)
+def test_a_request_over_the_limit_is_told_the_limit_that_was_set(limits: BatchLimits, text: str) -> None:
+    """Who limits tokens has not written a number of bytes anywhere."""
+    planner = ShardPlanner(limits)
+    planner.feed([line("a", body={"t": "x" * (901 - len(line("a", body={"t": ""})))})])
+
+    assert str(planner.problems[0]) == f"line 1: {text}"
+
+
+@pytest.mark.parametrize("one_model", [False, True])
+@pytest.mark.parametrize("block", [1, 2, 5, 100])
+def test_models_are_noted_in_the_order_in_which_they_come(one_model: bool, block: int) -> None:
+    """Those of the requests that are planned, each once, in whatever blocks they come."""
+    models = ["b", "b", "b", "a", None, "a", "b", "c", "c", "d"] * 2
+    lines = [raw(number, (CHAT, model, 1)) for number, model in enumerate(models)]
+    lines.insert(0, line("x", body={"model": "refused"}, method="GET"))
+    planner = ShardPlanner(BatchLimits(one_model=one_model))
+    plan(planner, *(lines[number : number + block] for number in range(0, len(lines), block)))
+
+    assert list(planner.models) == ["b", "a", "c", "d"]
+
+
+@pytest.mark.parametrize("block", [1, 100])
+def test_as_many_models_are_noted_as_a_reader_can_take_in(block: int) -> None:
+    """An input with a model of its own in each line costs no memory."""
+    lines = [raw(number, (CHAT, f"m{number}", 1)) for number in range(100)]
+    planner = ShardPlanner(BatchLimits())
+    plan(planner, [raw(100, (CHAT, "m0", 1))], *(lines[number : number + block] for number in range(0, 100, block)))
+
+    assert list(planner.models) == [f"m{number}" for number in range(MAX_MODELS)]
 
 
 def test_all_problems_are_counted_and_ten_kept() -> None:

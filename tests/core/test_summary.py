@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from airflow_batch_provider.core.journal import Journal, Piece
 from airflow_batch_provider.core.summary import (
     landed_line,
+    plan_line,
     round_line,
     sent_line,
     summary_of,
@@ -121,3 +124,29 @@ def test_the_lines_of_a_shard() -> None:
     assert sent_line(found, first, 1.93) == "Shard 1/2: uploaded file-1 (28.4 MB in 1.9 s), batch batch_00 created."
     assert sent_line(found, again, None) == "Shard 1/1: uploaded file-1 (0.0 MB, before), batch batch_10 created."
     assert landed_line(found, found.pieces[1]) == "Shard 2/2 has landed: 3 succeeded, 2 open (2x 429 rate)."
+
+
+@pytest.mark.parametrize(
+    ("models", "files", "text"),
+    [
+        (["gpt-4o-mini"], 1, "Plan: 10 requests (84.1 MB, ~21.0M tokens) in 3 shards for /v1/chat/completions, "
+                             "model gpt-4o-mini. No problems found."),
+        (["a", "b", "c", "d"], 12, "Plan: 10 requests from 12 files (84.1 MB, ~21.0M tokens) in 3 shards for "
+                                   "/v1/chat/completions, models a, b, c and more. No problems found."),
+        ([], 1, "Plan: 10 requests (84.1 MB, ~21.0M tokens) in 3 shards for /v1/chat/completions. No problems found."),
+    ],
+)  # fmt: skip
+def test_the_line_of_a_plan(models: list[str], files: int, text: str) -> None:
+    """What will be paid for, before it is: how much, of what, for which models."""
+    found = journal()
+    found.bytes = 84_100_000
+
+    assert plan_line(found, models, files) == text
+
+
+def test_a_model_is_shown_as_one_short_line() -> None:
+    """It comes from the input, which may hold anything."""
+    line = plan_line(journal(), ["x" * 500 + "\n"], 1)
+
+    assert len(line) < 250
+    assert "\n" not in line

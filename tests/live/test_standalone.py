@@ -147,6 +147,13 @@ def test_whole_run_cleared_while_deferred(
     assert {batch["id"] for batch in made(service, run_id, "run")} == first
     assert len(first) == 3
     assert all(batch["status"] == "completed" for batch in made(service, run_id, "run"))
+    # What people see meanwhile is about the run: its rows, whatever of it has landed, and a way to its first batch.
+    assert "250 of 250 done" in airflow.log("live_run", run_id, "run", 2)
+    progress = airflow.xcom("live_run", run_id, "run", "batch_progress")
+    progress = json.loads(progress) if isinstance(progress, str) else progress
+    assert (progress["batches"], progress["total"]) == (3, 250)
+    links = airflow.call("GET", f"/dags/live_run/dagRuns/{run_id}/taskInstances/run/links")["extra_links"]
+    assert links["Batch"] in {CONSOLE.format(batch_id=batch_id) for batch_id in first}
 
 
 def test_worker_killed_in_mid_run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,23 +13,27 @@ from airflow_batch_provider.storage import duplicates
 from airflow_batch_provider.storage.duplicates import DuplicateFinder
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1) | st.sampled_from([-(1 << 63), (1 << 63) - 1, 0, -1])
+NUMBERS = INT64 | st.integers(0, 7)
 
 
 @settings(derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.lists(INT64, max_size=12), max_size=8), st.integers(1, 6))
-def test_exactly_the_numbers_that_came_twice_are_found(
-    tmp_path_factory: pytest.TempPathFactory, parts: list[list[int]], run_size: int
+@given(st.lists(st.lists(NUMBERS, max_size=12), max_size=8), st.integers(1, 6), st.integers(1, 5), st.integers(1, 4))
+def test_repeats_are_counted_and_the_first_of_them_found(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[list[int]], run_size: int, buckets: int, most: int
 ) -> None:
     """In whatever portions they came, and whether or not they went through files."""
-    finder = DuplicateFinder(tmp_path_factory.mktemp("hashes"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(duplicates, "RUN_NUMBERS", run_size)
+        patch.setattr(duplicates, "BUCKETS", buckets)
+        finder = DuplicateFinder(tmp_path_factory.mktemp("hashes"))
         for part in parts:
             finder.add(part)
-        found = finder.find()
+        count, found = finder.find(most)
 
-    counts = Counter(number for part in parts for number in part)
-    assert found == {number for number, count in counts.items() if count > 1}
+    numbers = [number for part in parts for number in part]
+    repeats = [number for place, number in enumerate(numbers) if number in numbers[:place]]
+    assert count == len(repeats)
+    assert set(repeats[:most]) <= found <= set(repeats)
 
 
 def test_millions_are_kept_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +51,7 @@ def test_millions_are_kept_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     sizes = [path.stat().st_size for path in tmp_path.iterdir()]
     assert sum(sizes) >= 8 * 3 * run
     assert max(sizes) < sum(sizes) / 20  # hashes spread evenly, so that one file at a time is a small part
-    assert finder.find() == {first}
+    assert finder.find(10) == (1, {first})
 
 
 def test_few_numbers_touch_no_file(tmp_path: Path) -> None:
@@ -57,16 +60,20 @@ def test_few_numbers_touch_no_file(tmp_path: Path) -> None:
     finder.add([1, 2])
     finder.add([2])
 
-    assert finder.find() == {2}
+    assert finder.find(10) == (1, {2})
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("run", [pytest.param(1000, id="files"), pytest.param(1 << 20, id="memory")])
 def test_what_is_found_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: int) -> None:
-    """An input of nothing but duplicates is told by a thousand of them."""
+    """An input of nothing but duplicates is counted to the last, and told by few of them, the first ones."""
     monkeypatch.setattr(duplicates, "RUN_NUMBERS", run)
     finder = DuplicateFinder(tmp_path)
-    for _ in range(2):
-        finder.add(range(5000))
+    numbers = random.Random(2).sample(range(1 << 40), 5000)
+    for _ in range(3):
+        finder.add(numbers)
+    count, found = finder.find(10)
 
-    assert len(finder.find()) == duplicates.MAX_FOUND
+    assert count == 10_000
+    assert set(numbers[:10]) <= found
+    assert len(found) <= 10 * duplicates.BUCKETS

@@ -18,7 +18,7 @@ from airflow_batch_provider.core.limits import DEFAULT_LIMITS
 from airflow_batch_provider.exceptions import DownloadError, InputError
 from airflow_batch_provider.intake import check_file, upload_checked
 from airflow_batch_provider.sandbox import SandboxServer
-from airflow_batch_provider.storage import paths, whole_files
+from airflow_batch_provider.storage import paths, sources, whole_files
 from tests.samples import create_batch, jsonl, request
 
 BUCKET = "lake-of-tests"
@@ -208,3 +208,61 @@ def test_a_broken_download_is_repeated_and_never_seen(lake: Lake, sandbox: Sandb
     results = collect_results(client, batch, lake.url("labels"))
     assert results["output"]["rows"] == 40
     assert len(lake.get(f"labels/{batch.id}_output.jsonl")) == results["output"]["bytes"]
+
+
+def test_a_glob_finds_objects_in_any_folder(lake: Lake) -> None:
+    """Like on local disk, and each with the connection that it is read with."""
+    for key in (
+        "dt=1/b.jsonl.gz",
+        "dt=1/a.jsonl.gz",
+        "dt=1/c.csv",
+        "dt=2/late/d.jsonl.gz",
+        "x/e.jsonl.gz",
+        "f.jsonl.gz",
+    ):
+        lake.put(f"prompts/{key}", b"")
+
+    def found(pattern: str) -> list[str]:
+        return [str(path) for path in sources.find_files(lake.url(pattern))]
+
+    assert found("prompts/dt=*/*.jsonl.gz") == [lake.url(f"prompts/dt=1/{name}.jsonl.gz") for name in "ab"]
+    assert found("prompts/dt=*/**/*.jsonl.gz") == [
+        lake.url(f"prompts/{key}.jsonl.gz") for key in ("dt=1/a", "dt=1/b", "dt=2/late/d")
+    ]
+    assert found("**/[ef]?jsonl.gz") == [lake.url("prompts/f.jsonl.gz"), lake.url("prompts/x/e.jsonl.gz")]
+    assert found("prompts/d**/*.csv") == [lake.url("prompts/dt=1/c.csv")]
+    assert sources.find_files(lake.url("*/x/*"))[0].conn_id == "lake"
+
+
+def test_objects_whose_names_look_like_globs_are_those_objects(lake: Lake) -> None:
+    """Marks count only where nothing has them in its name."""
+    for key in ("[ab]/c.jsonl", "[ab]/[c].jsonl", "a/c.jsonl", "what?/c.jsonl"):
+        lake.put(key, b"")
+
+    for pattern, key in (
+        ("[ab]/[c].jsonl", "[ab]/[c].jsonl"),
+        ("[ab]/c.*", "[ab]/c.jsonl"),
+        ("what?/[c].jsonl", "what?/c.jsonl"),
+    ):
+        assert [str(path) for path in sources.find_files(lake.url(pattern))] == [lake.url(key)]
+
+
+def test_a_glob_does_not_ask_for_each_object(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be thousands, and the listing says all that is needed; it shows folders made by hand too."""
+    for number in range(50):
+        lake.put(f"prompts/dt={number % 5}/{number}.jsonl", b"{}")
+    lake.put("prompts/dt=0/made.jsonl/", b"")
+    asked: list[str] = []
+    fs = paths.as_path(lake.url("prompts")).fs
+    call_s3 = fs._call_s3
+
+    async def counted(method: str, *args: Any, **kwargs: Any) -> Any:
+        asked.append(method)
+        return await call_s3(method, *args, **kwargs)
+
+    monkeypatch.setattr(fs, "_call_s3", counted)
+    for pattern, count in (("dt=*/*.jsonl", 50), ("**/*.jsonl", 50), ("dt=*/**/1*.jsonl", 11)):
+        asked.clear()
+
+        assert len(sources.find_files(lake.url(f"prompts/{pattern}"))) == count
+        assert len(asked) <= 12

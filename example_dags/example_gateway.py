@@ -10,7 +10,7 @@ One operator creates the batch and waits for it in the triggerer.
 from __future__ import annotations
 
 import pendulum
-from airflow.sdk import dag
+from airflow.sdk import dag  # on Airflow 2.11: from airflow.decorators
 
 from airflow_batch_provider.operators.batch import (
     CreateBatchOperator,

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import pendulum
-from airflow.sdk import dag, task
+from airflow.sdk import dag, task  # on Airflow 2.11: from airflow.decorators
 
 from airflow_batch_provider.operators.batch import BatchInferenceOperator
 

@@ -7,7 +7,7 @@ Give their ids as a DAG parameter: ``airflow dags trigger example_batch_sensor -
 from __future__ import annotations
 
 import pendulum
-from airflow.sdk import dag
+from airflow.sdk import dag  # on Airflow 2.11: from airflow.decorators
 
 from airflow_batch_provider.operators.batch import DownloadBatchResultsOperator
 from airflow_batch_provider.sensors.batch import BatchSensor

@@ -263,9 +263,19 @@ class JournalError(BatchError):
 
 
 class JournalUnreadableError(JournalError):
-    """The journal cannot be read, which never means that there is none."""
+    """
+    The journal cannot be read, which never means that there is none.
 
-    retryable = True
+    :param message: See :class:`JobError`.
+    :param retryable: False when a retry would find none, and pay anew.
+    """
+
+    def __init__(self, message: str, retryable: bool = True) -> None:
+        super().__init__(message, retryable)
+        self.retryable = retryable
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class ForeignJournalError(JournalError):

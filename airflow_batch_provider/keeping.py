@@ -75,7 +75,8 @@ class JournalKeeper:
         if data is None and not self._is_new_attempt:
             raise JournalUnreadableError(
                 f"{self._folder.journal} was there when this run began to wait, and is gone. It told of batches that are paid "
-                "for, so nothing was started. Look at the service's console; clearing the task begins a new run."
+                "for, so nothing was started. Put it back if you can; without it a cleared task begins, and pays, anew.",
+                retryable=False,
             )
         if data is None:
             return self._plan()
@@ -86,7 +87,7 @@ class JournalKeeper:
         if journal.summary is not None:
             return self._after_finish(journal)
         if journal.was_refused:
-            log.info("The service refused every batch of the run before. Nothing ran, so it begins anew.")
+            log.info("The service refused every batch of the run before. It brought no rows, so it begins anew.")
             return self._anew(journal)
         if self._has_changed(journal):
             return self._with_changed_input(journal)
@@ -158,7 +159,8 @@ class JournalKeeper:
         raise StaleJournalError(
             f"The input or its parameters have changed since {self._owner} planned its run in {self._folder.output}. "
             'Nothing was sent. To run with the new input use on_changed_input="restart" (batches of the earlier plan that '
-            "run are cancelled; what they have done is billed), or put the earlier input back to finish it."
+            "run are cancelled; what they have done is billed). To finish the earlier run take the input away: it has a copy of "
+            "its own."
         )
 
     def _anew(self, journal: Journal) -> Journal:

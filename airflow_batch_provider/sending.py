@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 
 _ALONE = (
     " No other batch of this run fills the queue: if nobody else's does, the shard is larger than all of it, and waiting "
-    'does not help. Then make the shards smaller: "Tokens per batch" in the connection, or `limits`.'
+    'does not help. Then make the shards smaller: "Tokens per batch" in the connection, or `limits`, and '
+    'on_changed_input="restart".'
 )
 
 

@@ -102,7 +102,7 @@ def waiting_error(decision: Decision, deadline_at: float, total: int) -> JobErro
 
 
 def timeout_error(
-    batch_ids: Iterable[str], deadline_at: float, total: int, *, finished_rows: int = 0
+    batch_ids: Iterable[str], deadline_at: float, total: int, standing: Standing | None = None
 ) -> BatchTimeoutError:
     """
     Build the exception for a deadline that passed.
@@ -110,11 +110,12 @@ def timeout_error(
     :param batch_ids: Batches that have not ended.
     :param deadline_at: The deadline, epoch seconds.
     :param total: How many batches were waited for.
-    :param finished_rows: Rows that are home.
+    :param standing: The run that waited for them, all of whose batches then count; None for a wait of its own.
     """
     ids = tuple(batch_ids)
+    total = total if standing is None else standing.shards
     moment = datetime.fromtimestamp(deadline_at, UTC).strftime("%Y-%m-%dT%H:%MZ")
-    safe = f" The finished rows ({finished_rows:,}) are safe." if finished_rows else ""
+    safe = f" The finished rows ({standing.done:,}) are safe." if standing and standing.done else ""
     if not ids:
         return BatchTimeoutError(
             f"The service took no batch until {moment}: its queue is full, or it wants fewer calls. Nothing is running "
@@ -122,9 +123,11 @@ def timeout_error(
         )
     which = f"Batch {ids[0]}" if total == 1 else f"{len(ids)} of {total} batches ({_some(ids)})"
     it = "it is" if len(ids) == 1 else "they are"
+    # What was cancelled goes again like anything that did not succeed.
+    ends = " and set max_rounds=1, so that a retry sends nothing again" if standing else ""
     return BatchTimeoutError(
-        f"{which} did not end by {moment}; {it} still running and billed.{safe} A retry waits again; to give up, cancel with "
-        "CancelBatchOperator.",
+        f"{which} did not end by {moment}; {it} still running and billed.{safe} A retry waits again. To give up, cancel with "
+        f"CancelBatchOperator{ends}.",
         ids,
     )
 

@@ -105,7 +105,7 @@ def failed_error(batch: Batch) -> BatchFailedError:
     """
     # The same refusal of every line is one reason, shown with its first line.
     reasons = list({(problem.code, problem.message): problem for problem in reversed(batch.problems)}.values())[::-1]
-    shown = "; ".join(map(str, reasons[:3])) or "the service gives no reason"
+    shown = "; ".join(map(str, reasons[:3])).rstrip(".") or "the service gives no reason"
     hidden = len(batch.problems) - len(reasons[:3])
     more = f" (and {hidden} more)" if hidden else ""
     passes = any(problem.code in _PASSING_CODES for problem in batch.problems)

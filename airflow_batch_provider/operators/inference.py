@@ -160,8 +160,7 @@ class BatchInferenceOperator(BaseOperator):
             if time.time() >= deadline_at:
                 from airflow_batch_provider.waiting import timeout_error
 
-                standing = step.standing
-                raise timeout_error(step.batch_ids, deadline_at, standing.shards, finished_rows=standing.done)
+                raise timeout_error(step.batch_ids, deadline_at, len(step.batch_ids), step.standing)
             self._waiting_for = (context["ti"], step.batch_ids)
             self._link(hook, context, step.batch_ids)
             wake_at = min(deadline_at, step.look_again_at or deadline_at)

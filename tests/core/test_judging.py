@@ -23,6 +23,13 @@ FULL = BatchProblem("Enqueued token limit reached", "token_limit_exceeded")
 WRONG = BatchProblem('"gpt-4o-mini-x" does not exist', "invalid_model", 1)
 
 
+def test_the_service_s_full_stop_is_not_doubled() -> None:
+    """Its words are a sentence of ours."""
+    problem = BatchProblem("The model does not exist.", "invalid_model")
+
+    assert "does not exist. Nothing ran" in str(failed_error(batch(status=BatchStatus.FAILED, problems=(problem,))))
+
+
 @pytest.mark.parametrize("policy", ["any", "all", "never"])
 def test_the_three_policies_are_known(policy: str) -> None:
     """What the documentation names is accepted."""

@@ -149,6 +149,7 @@ def test_who_is_alone_and_finds_the_queue_full_hears_what_may_be_wrong(
     assert "The shard waits" in among_others
     assert "larger than all of it" in caplog.text
     assert "Tokens per batch" in caplog.text
+    assert 'on_changed_input="restart"' in caplog.text  # other limits are another plan
 
 
 def test_an_upload_refused_with_429_waits(desk: Desk) -> None:

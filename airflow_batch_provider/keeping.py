@@ -156,6 +156,12 @@ class JournalKeeper:
                 "run are cancelled."
             )
             return self._anew(journal)
+        if not journal.fingerprint:
+            raise StaleJournalError(
+                f"An earlier try of {self._owner} gave up its plan in {self._folder.output} for a new input, and did not get "
+                'through planning that. Nothing was sent. Begin anew with on_changed_input="restart": batches of the earlier '
+                "plan that run are then cancelled."
+            )
         raise StaleJournalError(
             f"The input or its parameters have changed since {self._owner} planned its run in {self._folder.output}. "
             'Nothing was sent. To run with the new input use on_changed_input="restart" (batches of the earlier plan that '

@@ -16,6 +16,7 @@ from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.core.limits import BatchLimits
 from airflow_batch_provider.core.requests import MAX_SHOWN_PROBLEMS, Problem, input_error
 from airflow_batch_provider.core.sharding import ShardPlanner
+from airflow_batch_provider.core.summary import counted
 from airflow_batch_provider.exceptions import InputError
 from airflow_batch_provider.storage import paths, sources
 from airflow_batch_provider.storage.duplicates import DuplicateFinder
@@ -151,7 +152,7 @@ def _refusal(files: Sequence[ObjectStoragePath], found: list[Found], count: int,
     problems = [problem for _, problem in first]
     if len(files) > 1:
         problems = [_in_file(names[file], problem) if problem.line_number else problem for file, problem in first]
-    others = f" and {len(files) - 1} more file{'s' if len(files) > 2 else ''}" if len(files) > 1 else ""
+    others = f" (and {counted(len(files) - 1, 'more file')})" if len(files) > 1 else ""
     return input_error(names[0] + others, problems, count, lines_read)
 
 

@@ -92,7 +92,7 @@ def drive(client: Any, source: str, output: str) -> dict[str, Any]:
     :param source: Input.
     :param output: Output folder.
     """
-    from airflow_batch_provider import planning, runner
+    from airflow_batch_provider import planning, runner, sending
     from airflow_batch_provider.core.identity import TaskIdentity
     from airflow_batch_provider.core.options import RunOptions
     from airflow_batch_provider.operators.inference import LANDINGS_AT_A_TIME
@@ -100,8 +100,8 @@ def drive(client: Any, source: str, output: str) -> dict[str, Any]:
     steps = Steps()
     for module, name, step in (
         (planning, "plan_input", "plan"),
-        (runner, "upload_shard", "upload"),
-        (runner, "create_once", "create"),
+        (sending, "upload_shard", "upload"),
+        (sending, "create_once", "create"),
         (runner.BatchRun, "_collect", "look and land"),
         (runner, "finish", "finish"),
     ):

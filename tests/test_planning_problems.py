@@ -61,7 +61,7 @@ def test_problems_in_several_files_name_file_and_line(desk: Desk) -> None:
     desk.put("b.jsonl", rows("b1", "a1"))
     text = desk.problems(str(desk.root / "in"))
 
-    assert "a.jsonl and 1 more file has 2 problems in 4 lines; nothing was sent." in text
+    assert "a.jsonl (and 1 more file) has 2 problems in 4 lines; nothing was sent." in text
     assert "line 2: not JSON (invalid character at column 1) (in a.jsonl)" in text
     assert 'line 2: custom_id "a1" was already used in line 1 of a.jsonl (in b.jsonl)' in text
 
@@ -74,7 +74,7 @@ def test_files_of_one_name_are_told_apart(desk: Desk) -> None:
         (folder / "part-0.jsonl").write_bytes(rows("a") + b"oops\n" * (number - 1))
     text = desk.problems(str(desk.root / "in" / "dt=*" / "*.jsonl"))
 
-    assert text.startswith("dt=1/part-0.jsonl and 1 more file has 2 problems in 3 lines")
+    assert text.startswith("dt=1/part-0.jsonl (and 1 more file) has 2 problems in 3 lines")
     assert shown(text) == [
         'line 1: custom_id "a" was already used in line 1 of dt=1/part-0.jsonl (in dt=2/part-0.jsonl)',
         "line 2: not JSON (invalid character at column 1) (in dt=2/part-0.jsonl)",
@@ -83,7 +83,7 @@ def test_files_of_one_name_are_told_apart(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     ("count", "name"),
-    [(1, "0.jsonl"), (2, "0.jsonl and 1 more file"), (3, "0.jsonl and 2 more files")],
+    [(1, "0.jsonl"), (2, "0.jsonl (and 1 more file)"), (3, "0.jsonl (and 2 more files)")],
 )
 def test_an_input_is_named_by_its_first_file(desk: Desk, count: int, name: str) -> None:
     """And by how many more there are."""

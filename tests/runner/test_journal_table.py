@@ -248,7 +248,7 @@ def test_a_restart_with_a_wrong_input_does_not_spoil_the_earlier_run(desk: Desk)
     desk.input.write_bytes(good)
     os.utime(desk.input, ns=(times.st_atime_ns, times.st_mtime_ns))
 
-    with pytest.raises(StaleJournalError):
+    with pytest.raises(StaleJournalError, match="gave up its plan.*restart"):
         desk.advance("3")
     desk.finish("4", on_changed_input="restart")
 

@@ -28,6 +28,15 @@ class BatchLink(BaseOperatorLink):
         return (XCom.get_value(key=URL_KEY, ti_key=ti_key) if url is None else url) or ""
 
 
+def no_link_yet(operator: Any) -> None:
+    """
+    Say that a first leg has nothing to link to until it stores a link: else Airflow looks for one, and logs an error.
+
+    :param operator: The task.
+    """
+    operator.batch_url = ""
+
+
 def store_link(operator: Any, context: Any, console_url: str | None, batch_id: str) -> None:
     """
     Keep a batch's URL for the link, also where it is found if the worker dies right after.
@@ -37,7 +46,7 @@ def store_link(operator: Any, context: Any, console_url: str | None, batch_id: s
     :param console_url: URL with ``{batch_id}`` in it, or one that the id is appended to; None for no link.
     :param batch_id: The batch.
     """
-    operator.batch_url = ""
+    no_link_yet(operator)
     if not console_url:
         return
     template = console_url if "{batch_id}" in console_url else console_url.rstrip("/") + "/{batch_id}"

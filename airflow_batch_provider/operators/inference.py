@@ -20,7 +20,7 @@ from airflow_batch_provider.hooks.batch import BatchHook, open_hook
 from airflow_batch_provider.hooks.boundary import airflow_boundary
 from airflow_batch_provider.hooks.killed import cancel_if_killed
 from airflow_batch_provider.hooks.memory import identity_of
-from airflow_batch_provider.links.batch import BatchLink, store_link
+from airflow_batch_provider.links.batch import BatchLink, no_link_yet, store_link
 from airflow_batch_provider.triggers.deferring import BACKSTOP_SECONDS
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ class BatchInferenceOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Begin the run, or go on where an earlier try was."""
+        no_link_yet(self)
         with airflow_boundary(), open_hook(self.conn_id) as hook:
             check_fail_on_share(self.fail_on)
             deadline_at = time.time() + as_seconds(self.timeout)

@@ -18,7 +18,7 @@ from airflow_batch_provider.hooks.batch import BatchHook, open_hook
 from airflow_batch_provider.hooks.boundary import airflow_boundary
 from airflow_batch_provider.hooks.killed import cancel_if_killed
 from airflow_batch_provider.hooks.memory import identity_of, started_at, task_memory
-from airflow_batch_provider.links.batch import BatchLink, store_link
+from airflow_batch_provider.links.batch import BatchLink, no_link_yet, store_link
 from airflow_batch_provider.triggers.deferring import Wait, ended_well
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ class CreateBatchOperator(BaseOperator):
 
     def execute(self, context: Context) -> str:
         """Create the batch or take that of an earlier try; wait if asked; return its id."""
+        no_link_yet(self)
         with airflow_boundary(), open_hook(self.conn_id) as hook:
             check_fail_on(self.fail_on)
             batch = self._submit(hook, context)

@@ -15,7 +15,7 @@ from airflow_batch_provider.core.watching import Watch
 from airflow_batch_provider.exceptions import ApiError, BatchTimeoutError, ConfigurationError
 from airflow_batch_provider.hooks.batch import BatchHook, open_hook
 from airflow_batch_provider.hooks.boundary import airflow_boundary
-from airflow_batch_provider.links.batch import BatchLink, store_link
+from airflow_batch_provider.links.batch import BatchLink, no_link_yet, store_link
 from airflow_batch_provider.triggers.deferring import Wait, ended_well
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class BatchSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Look once; when the batches have not ended, wait as configured."""
+        no_link_yet(self)
         with airflow_boundary(), open_hook(self.conn_id) as hook:
             check_fail_on(self.fail_on)
             ids = self._ids()

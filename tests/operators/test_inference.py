@@ -162,6 +162,16 @@ def test_the_link_leads_to_a_batch_that_is_waited_for(task: Task) -> None:
     assert link.get_link(again, ti_key=None) == url
 
 
+def test_a_task_that_fails_before_it_has_a_batch_has_no_link(task: Task) -> None:
+    """Airflow asks for links after each leg; looked for in vain they would be an error in the log, beside the real one."""
+    (task.folder / "in.jsonl").write_bytes(b"not JSON\n")
+    operator = task.operator()
+    with pytest.raises(InputError):
+        operator.execute(context())
+
+    assert operator.operator_extra_links[0].get_link(operator, ti_key=None) == ""
+
+
 def test_the_summary_is_as_new_as_the_log(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a worker nobody resumes the task: each line of progress in the log is in ``summary.json`` too."""
     told: list[dict[str, Any]] = []

@@ -136,11 +136,13 @@ class JournalKeeper:
             return self._plan()
         results = paths.as_path(self._folder.path("results.jsonl"))
         results.fs.invalidate_cache()  # s3fs remembers listings
-        if not results.exists():
+        try:
+            results.stat()  # exists() takes a store that does not answer for one that has no such file
+        except FileNotFoundError:
             raise StaleJournalError(
                 f"{self._owner} has finished its run, but {results} is gone. Nothing was sent. Put the file back, or run "
                 'and pay again with if_finished="restart".'
-            )
+            ) from None
         with suppress(InputError):  # an input that is gone is not asked about any more
             if self._fingerprint(sources.find_files(self._options.input)) != journal.fingerprint:
                 log.warning(

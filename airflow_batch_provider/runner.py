@@ -25,7 +25,7 @@ from airflow_batch_provider.core.judging import failed_error
 from airflow_batch_provider.core.options import RunOptions
 from airflow_batch_provider.core.standing import Standing, standing_of
 from airflow_batch_provider.core.summary import landed_line, round_line, summary_so_far
-from airflow_batch_provider.exceptions import BatchError, JournalUnreadableError
+from airflow_batch_provider.exceptions import BatchError, SupersededError
 from airflow_batch_provider.finishing import cancel_abandoned, delete_remote, finish, remove_run_files
 from airflow_batch_provider.joining.joiners import Joiners
 from airflow_batch_provider.keeping import JournalKeeper
@@ -139,7 +139,9 @@ class BatchRun:
             return
         try:
             self._tell(self._journal, batches)
-        except (OSError, JournalUnreadableError) as error:
+        except SupersededError:
+            raise
+        except Exception as error:  # noqa: BLE001 - of whatever kind a store's errors are: the summary is for people
             log.warning("summary.json could not be brought up to date (%s). Waiting goes on.", type(error).__name__)
 
     def _tell(self, journal: Journal, batches: Iterable[Batch]) -> None:

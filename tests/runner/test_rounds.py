@@ -18,7 +18,7 @@ from airflow_batch_provider.client.multipart import Upload
 from airflow_batch_provider.core.batches import Batch
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.core.status import BatchStatus
-from airflow_batch_provider.exceptions import BatchFailedError
+from airflow_batch_provider.exceptions import BatchFailedError, SupersededError
 from airflow_batch_provider.joining.joiners import Joiners
 from airflow_batch_provider.landing import land
 from airflow_batch_provider.runner import Finished
@@ -74,6 +74,34 @@ def test_the_summary_tells_how_far_the_run_is(desk: Desk) -> None:
     assert found[0] == ("running", 1, 2, 2, 0, 0, 0, 4)
     assert found[-1] == ("running", 2, 3, 3, 2, 3, 0, 4)
     assert (summary["status"], summary["rounds"]) == ("completed", 2)
+
+
+def test_a_store_that_fails_stops_no_wait(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The summary is for people: while it cannot be written the batches are waited for all the same."""
+
+    class StoreError(Exception):
+        """Of a kind of its own, as object stores have them."""
+
+    def fail(*args: object, **how: object) -> None:
+        raise StoreError("no route")
+
+    with desk.worker() as run:
+        run.advance()
+        monkeypatch.setattr(RunFolder, "save_json", fail)
+        run.tell([])
+
+    assert "summary.json could not be brought up to date (StoreError)" in caplog.text
+
+
+def test_a_try_that_was_superseded_hears_of_it_while_it_waits(desk: Desk) -> None:
+    """It must not write over its successor's summary, and need not wait on."""
+    with desk.worker() as run:
+        run.advance()
+        desk.advance("2")
+        with pytest.raises(SupersededError):
+            run.tell([])
 
 
 def test_the_log_tells_of_each_shard(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,6 +16,7 @@ from airflow_batch_provider.core.outcomes import Outcome
 from airflow_batch_provider.core.summary import summary_of
 from airflow_batch_provider.exceptions import ApiError, NotFoundError
 from airflow_batch_provider.storage.shards import RunFolder
+from airflow_batch_provider.submission import find_batches
 
 log = logging.getLogger(__name__)
 
@@ -75,24 +76,43 @@ def cancel_abandoned(client: BatchClient, journal: Journal, save: Callable[[], N
     """
     Cancel batches of an earlier plan: nobody will read what they bring, and they cost.
 
+    What could not be cancelled is tried again the next time.
+
     :param client: The service.
     :param journal: The run.
     :param save: Saves the journal.
     :param now: Epoch seconds.
     """
     for piece in journal.abandoned:
-        if piece.batch_id is None or piece.is_at_least("landed") or piece.cancelled_at is not None:
+        if piece.is_at_least("landed") or piece.cancelled_at is not None:
             continue
         try:
-            if client.get_batch(piece.batch_id).status.may_be_cancelled:
-                client.cancel_batch(piece.batch_id)
-                log.warning("Batch %s of the earlier plan was cancelled; what it has done is billed.", piece.batch_id)
+            if _is_stopped(client, piece):
+                piece.cancelled_at = now
         except ApiError as error:
-            log.warning("Batch %s of the earlier plan could not be cancelled and is billed: %s", piece.batch_id, error)
-            if error.retryable:
-                continue
-        piece.cancelled_at = now
+            which = piece.batch_id or "that an earlier plan may have"
+            log.warning("Batch %s could not be cancelled, so what it does is billed: %s", which, error)
         save()
+
+
+def _is_stopped(client: BatchClient, piece: Piece) -> bool:
+    """Stop the batch of an abandoned piece, if there is one; say whether that is sure."""
+    if piece.batch_id is None:
+        record = piece.submission or {"was_refused": True}
+        if record.get("was_refused"):
+            return True
+        search = find_batches(client, record["key"], record["saved_at"])
+        if not search.found:
+            return search.is_conclusive
+        piece.submission = {**record, "batch_id": search.found[0].id}
+    try:
+        batch = client.get_batch(str(piece.batch_id))
+    except NotFoundError:
+        return True
+    if batch.status.may_be_cancelled:
+        client.cancel_batch(batch.id)
+        log.warning("Batch %s of the earlier plan was cancelled; what it has done is billed.", batch.id)
+    return True
 
 
 def delete_remote(client: BatchClient, journal: Journal, save: Callable[[], None]) -> None:
@@ -107,7 +127,11 @@ def delete_remote(client: BatchClient, journal: Journal, save: Callable[[], None
         if piece.is_at_least("cleaned"):
             continue
         try:
-            delete_files(client, _files_of(client, piece))
+            file_ids = _files_of(client, piece)
+            if file_ids is None:
+                log.warning("Batch %s of the earlier plan has not ended; its files stay.", piece.batch_id)
+                continue
+            delete_files(client, file_ids)
         except ApiError as error:
             # The results are safe; files left at the service are untidy, not wrong.
             log.warning("Files of shard %s could not be deleted at the service: %s", piece.name, error)
@@ -117,23 +141,27 @@ def delete_remote(client: BatchClient, journal: Journal, save: Callable[[], None
     _delete_lost_uploads(client, journal)
 
 
-def _files_of(client: BatchClient, piece: Piece) -> list[str]:
-    """The piece's files at the service; what an abandoned batch has brought is known there only."""
-    if piece.is_at_least("landed") or piece.batch_id is None:
+def _files_of(client: BatchClient, piece: Piece) -> list[str] | None:
+    """The piece's files at the service, or None while its batch may use them or bring more."""
+    if piece.is_at_least("landed"):
         return piece.file_ids
+    if piece.batch_id is None:
+        return piece.file_ids if piece.cancelled_at is not None else None
     try:
-        return [*piece.file_ids, *client.get_batch(piece.batch_id).file_ids]
+        batch = client.get_batch(piece.batch_id)
     except NotFoundError:
         return piece.file_ids
+    return [*piece.file_ids, *batch.file_ids] if batch.status.has_ended else None
 
 
 def _delete_lost_uploads(client: BatchClient, journal: Journal) -> None:
     """Uploads whose answer never came are known by their names only."""
     mark = f"{journal.owner_identity().key()}-"
+    in_use = {file_id for piece in journal.abandoned if not piece.is_at_least("cleaned") for file_id in piece.file_ids}
     try:
         newest = islice(client.list_files(purpose="batch"), MAX_SEARCHED_FILES)
         # All are found before the first is deleted: it may be the cursor of the next page.
-        lost = [file.id for file in newest if (file.filename or "").startswith(mark)]
+        lost = [file.id for file in newest if (file.filename or "").startswith(mark) and file.id not in in_use]
         delete_files(client, lost)
     except ApiError as error:
         log.info("Nobody looked for lost uploads at the service: %s", error)

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+
 from airflow_batch_provider import planning
 from airflow_batch_provider.core.identity import TaskIdentity
 from airflow_batch_provider.core.journal import Journal, Piece
@@ -133,7 +135,7 @@ class JournalKeeper:
     def _after_finish(self, journal: Journal) -> Journal:
         if self._options.if_finished == "restart":
             self._remove_plan(journal)
-            return self._plan()
+            return self._plan(abandoned=journal.abandoned)
         results = paths.as_path(self._folder.path("results.jsonl"))
         results.fs.invalidate_cache()  # s3fs remembers listings
         try:
@@ -143,8 +145,8 @@ class JournalKeeper:
                 f"{self._owner} has finished its run, but {results} is gone. Nothing was sent. Put the file back, or run "
                 'and pay again with if_finished="restart".'
             ) from None
-        with suppress(InputError):  # an input that is gone is not asked about any more
-            if self._fingerprint(sources.find_files(self._options.input)) != journal.fingerprint:
+        with suppress(Exception):  # an input that is gone, or cannot be asked about, takes nothing from a finished run
+            if self._fingerprint(self._files()) != journal.fingerprint:
                 log.warning(
                     "The input or its parameters have changed since the run finished; its results are those of the earlier "
                     'input. To run and pay again use if_finished="restart".'
@@ -157,7 +159,14 @@ class JournalKeeper:
                 "The input has changed since the run was planned; it begins anew. Batches of the earlier plan that still "
                 "run are cancelled."
             )
-            return self._anew(journal)
+            try:
+                return self._anew(journal)
+            except InputError:
+                log.warning(
+                    "The new input has problems, so the earlier plan is kept: its batches go on and are billed. To finish that "
+                    "run take the new input away."
+                )
+                raise
         if not journal.fingerprint:
             raise StaleJournalError(
                 f"An earlier try of {self._owner} gave up its plan in {self._folder.output} for a new input, and did not get "
@@ -172,6 +181,9 @@ class JournalKeeper:
         )
 
     def _anew(self, journal: Journal) -> Journal:
+        # An earlier plan is not given up for an input that cannot be planned: what runs of it is paid for.
+        options = self._options
+        planning.check_input(self._files(), options.limits, options.endpoint, options.max_rounds)
         # Planning overwrites its shards: whatever comes of it, the earlier plan cannot be gone on with.
         journal.fingerprint = ""
         self._take_over(journal)
@@ -185,7 +197,7 @@ class JournalKeeper:
 
     def _has_changed(self, journal: Journal) -> bool:
         try:
-            return self._fingerprint(sources.find_files(self._options.input)) != journal.fingerprint
+            return self._fingerprint(self._files()) != journal.fingerprint
         except InputError:
             if not journal.fingerprint:
                 return True
@@ -194,13 +206,16 @@ class JournalKeeper:
 
     def _fingerprint(self, files: list[Any]) -> str:
         limits = self._options.limits
-        return sources.fingerprint(
-            files, [self._options.endpoint, limits.max_requests, limits.effective_bytes, limits.one_model]
-        )
+        parameters = [self._options.endpoint, limits.max_requests, limits.effective_bytes]
+        return sources.fingerprint(files, [*parameters, True] if limits.one_model else parameters)
+
+    def _files(self) -> list[ObjectStoragePath]:
+        """The input's files. A folder or glob may cover the output; what the run writes there is no input."""
+        return sources.find_files(self._options.input, is_own=self._folder.is_own)
 
     def _plan(self, *, abandoned: Iterable[Piece] = ()) -> Journal:
         options = self._options
-        files = sources.find_files(options.input)
+        files = self._files()
         fingerprint = self._fingerprint(files)
         plan = planning.plan_input(files, self._folder, options.limits, options.endpoint, options.max_rounds)
         journal = Journal(

@@ -6,7 +6,7 @@ import gzip
 import resource
 import tempfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.core.limits import BatchLimits
 from airflow_batch_provider.core.requests import MAX_SHOWN_PROBLEMS, Problem, input_error
-from airflow_batch_provider.core.sharding import ShardPlanner
+from airflow_batch_provider.core.sharding import Planned, ShardPlanner
 from airflow_batch_provider.core.summary import counted
 from airflow_batch_provider.exceptions import InputError
 from airflow_batch_provider.storage import paths, sources
@@ -60,17 +60,44 @@ def plan_input(
     :param max_rounds: How many rounds there may be, this one included.
     :raises InputError: Something is wrong, named with line and field; nothing was sent.
     """
+    with ShardWriter(folder, 0) as writer:
+        planner = _read(files, limits, endpoint, max_rounds, writer.write)
+        return Plan(writer.pieces(), list(planner.models), len(files))
+
+
+def check_input(
+    files: Sequence[ObjectStoragePath], limits: BatchLimits, endpoint: str | None, max_rounds: int = 1
+) -> None:
+    """
+    Check an input as planning does, and write nothing: for who has a plan to lose.
+
+    :param files: See :func:`plan_input`, here and below.
+    :param limits: See there.
+    :param endpoint: See there.
+    :param max_rounds: See there.
+    :raises InputError: Something is wrong, named with line and field.
+    """
+    _read(files, limits, endpoint, max_rounds, lambda _: None)
+
+
+def _read(
+    files: Sequence[ObjectStoragePath],
+    limits: BatchLimits,
+    endpoint: str | None,
+    max_rounds: int,
+    write: Callable[[Planned], None],
+) -> ShardPlanner:
     planner = ShardPlanner(limits, endpoint, max_groups(max_rounds))
     found: list[Found] = []
     lines_read = 0
-    with tempfile.TemporaryDirectory(prefix="batch-plan-") as temp, ShardWriter(folder, 0) as writer:
+    with tempfile.TemporaryDirectory(prefix="batch-plan-") as temp:
         duplicates = DuplicateFinder(Path(temp))
         for number, path in enumerate(files):
             planner.line_number = 0
             with sources.open_lines(path) as stream:
                 for lines in _blocks(stream, path, limits):
                     for planned in planner.feed(lines):
-                        writer.write(planned)
+                        write(planned)
                     duplicates.add(planner.hashes)
                     planner.hashes.clear()
             found += [Found(number, problem) for problem in planner.problems[len(found) :]]
@@ -83,7 +110,7 @@ def plan_input(
             found, count = [Found(0, Problem(0, "no requests in it"))], 1
         if count:
             raise _refusal(files, found, count, lines_read)
-        return Plan(writer.pieces(), list(planner.models), len(files))
+    return planner
 
 
 def max_groups(max_rounds: int) -> int:

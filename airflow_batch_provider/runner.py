@@ -131,22 +131,19 @@ class BatchRun:
 
     def tell(self, batches: Iterable[Batch]) -> None:
         """
-        Write down how far the run is, for who waits in a worker: ``summary.json`` is as new as the task's log.
+        Write down how far the run is. Who waits in a worker does so with each line of the log.
 
         :param batches: Those that are awaited, as just seen.
         """
         if self._journal is None:
             return
+        so_far = summary_so_far(self._journal, batches, self._clock())
         try:
-            self._tell(self._journal, batches)
+            self.folder.save_json(self.folder.summary, so_far, last_check=self._keeper.check_mark)
         except SupersededError:
             raise
         except Exception as error:  # noqa: BLE001 - of whatever kind a store's errors are: the summary is for people
             log.warning("summary.json could not be brought up to date (%s). Waiting goes on.", type(error).__name__)
-
-    def _tell(self, journal: Journal, batches: Iterable[Batch]) -> None:
-        so_far = summary_so_far(journal, batches, self._clock())
-        self.folder.save_json(self.folder.summary, so_far, last_check=self._keeper.check_mark)
 
     def _advance(self) -> Waiting | Finished:
         journal = self._journal = self._keeper.open()
@@ -159,7 +156,7 @@ class BatchRun:
         while True:
             number = journal.round
             if active := self._work_on(journal, journal.of_round(number)):
-                self._tell(journal, self._seen.values())
+                self.tell(self._seen.values())
                 return self._waiting(journal, active)
             log.info(round_line(journal, number))
             self._refuse_if_all_were_refused(journal)

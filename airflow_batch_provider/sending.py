@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from airflow_batch_provider.core.journal import Journal, Piece
 from airflow_batch_provider.core.judging import failed_error
 from airflow_batch_provider.core.options import RunOptions
 from airflow_batch_provider.core.summary import sent_line
-from airflow_batch_provider.exceptions import RateLimitError
+from airflow_batch_provider.exceptions import RateLimitError, SupersededError
 from airflow_batch_provider.storage.shards import RunFolder
 from airflow_batch_provider.submission import Submission
 from airflow_batch_provider.uploading import Uploaded, Uploads, upload_shard
@@ -51,6 +52,7 @@ class Sending:
         clock: Callable[[], float],
     ) -> None:
         self._client = client
+        self._folder = folder
         self._options = options
         self._owner = owner
         self._save = save
@@ -68,11 +70,16 @@ class Sending:
         """
         unsent = [piece for piece in pieces if not piece.is_at_least("created")]
         self._admission.begin()
-        with Uploads(self._upload, self._options) as uploads:
-            uploads.start(unsent[: self._room(pieces)])
-            sent = [self._send(journal, piece, uploads) for piece in unsent if self._room(pieces)]
-        for piece, uploaded in uploads.left_over():
-            self._note_uploaded(journal, piece, uploaded)
+        uploads = Uploads(self._upload, self._options)
+        try:
+            with uploads:
+                uploads.start(unsent[: self._room(pieces)])
+                sent = [self._send(journal, piece, uploads) for piece in unsent if self._room(pieces)]
+        except Exception:
+            with suppress(Exception):  # the first error is the one to tell
+                self._note_left_over(journal, uploads)
+            raise
+        self._note_left_over(journal, uploads)
         return [batch for batch in sent if batch is not None]
 
     def put_back(self, journal: Journal, piece: Piece, batch: Batch, *, others_run: bool) -> None:
@@ -119,6 +126,9 @@ class Sending:
             self._admission.wants_fewer_calls(self._clock(), error.retry_after)
             log.warning("%s The shard waits and is sent again.", error)
             return None
+        except SupersededError:
+            self._stop_if_unwanted(piece)
+            raise
         piece.seen, piece.changed_at = seen_of(batch), self._clock()
         # An earlier try may have made it, hours ago.
         piece.created_at = min(piece.changed_at, batch.created_at.timestamp() if batch.created_at else piece.changed_at)
@@ -127,6 +137,21 @@ class Sending:
         save()
         log.info(sent_line(journal, piece, seconds))
         return batch
+
+    def _stop_if_unwanted(self, piece: Piece) -> None:
+        """Whoever has begun anew does not know of the batch that this try has just made: nobody would read it."""
+        with suppress(Exception):
+            journal = self._folder.load_json(self._folder.journal) or {}
+            wanted = {file_id for each in journal.get("pieces", []) for file_id in each["file_ids"]}
+            if piece.batch_id is not None and piece.input_file_id not in wanted:
+                self._client.cancel_batch(piece.batch_id)
+                log.warning(
+                    "Batch %s was made for a plan that another try has given up; it was cancelled.", piece.batch_id
+                )
+
+    def _note_left_over(self, journal: Journal, uploads: Uploads) -> None:
+        for piece, uploaded in uploads.left_over():
+            self._note_uploaded(journal, piece, uploaded)
 
     def _note_uploaded(self, journal: Journal, piece: Piece, uploaded: Uploaded) -> None:
         piece.input_file_id = uploaded.file_id

@@ -232,28 +232,40 @@ class Submission:
             log.warning("Batch %s could not be cancelled and may be billed too: %s", twin.id, error)
 
     def _search(self) -> Search:
-        search, after, seen = KeySearch(self.key, self.earliest), None, set()
-        for _ in range(MAX_SEARCHED_PAGES):
-            try:
-                page = self.client.list_batch_page(after=after)
-            except AuthenticationError:
-                raise
-            except ApiStatusError as error:
-                if error.retryable:
-                    raise
-                break  # a service without this list: it cannot say, today or later
-            goes_on = search.feed(page.items)
-            if page.next_after is None or not goes_on:
-                return search.end(has_seen_all=page.next_after is None)
-            if page.next_after in seen:
-                break  # a list that starts again from the top
-            after = page.next_after
-            seen.add(after)
-        return search.end(has_seen_all=False)
+        return find_batches(self.client, self.key, self.earliest)
 
     def _save(self, batch_id: str | None, *, was_refused: bool = False) -> None:
         record = {"version": 1, "key": self.key, "batch_id": batch_id, "saved_at": self.clock()}
         self.memory.save(record | ({"was_refused": True} if was_refused else {}))
+
+
+def find_batches(client: BatchClient, key: str, earliest: float) -> Search:
+    """
+    Look for a key among the service's batches.
+
+    :param client: The service.
+    :param key: The key.
+    :param earliest: Epoch seconds before which the batch cannot have been created.
+    :raises ApiError: The service could not be asked.
+    """
+    search, after, seen = KeySearch(key, earliest), None, set()
+    for _ in range(MAX_SEARCHED_PAGES):
+        try:
+            page = client.list_batch_page(after=after)
+        except AuthenticationError:
+            raise
+        except ApiStatusError as error:
+            if error.retryable:
+                raise
+            break  # a service without this list: it cannot say, today or later
+        goes_on = search.feed(page.items)
+        if page.next_after is None or not goes_on:
+            return search.end(has_seen_all=page.next_after is None)
+        if page.next_after in seen:
+            break  # a list that starts again from the top
+        after = page.next_after
+        seen.add(after)
+    return search.end(has_seen_all=False)
 
 
 def _precedence(batch: Batch) -> tuple[bool, bool, Any]:

@@ -71,7 +71,13 @@ class Refusal(NamedTuple):
 
 
 def error_from_answer(
-    status: int, headers: Mapping[str, str], body: bytes, subject: str, settings: ServiceSettings
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    subject: str,
+    settings: ServiceSettings,
+    *,
+    is_paid: bool = False,
 ) -> ApiStatusError:
     """
     Build the exception for an error answer.
@@ -81,6 +87,7 @@ def error_from_answer(
     :param body: The answer's body.
     :param subject: What the call was about.
     :param settings: For the secrets to wipe from the text.
+    :param is_paid: True when the call spends something: only then is an empty account the reason for good.
     """
     refusal = read_refusal(status, headers, body, settings.redact)
     words = f"{status}: {refusal.message.rstrip('.')}"
@@ -103,7 +110,7 @@ def error_from_answer(
         return AuthenticationError(_refused_key(status, words, settings), *details)
     if status in (404, 410):
         return NotFoundError(f"The service does not know {subject} ({words}).", *details)
-    if status == 429 and refusal.code in _SPENT:
+    if status == 429 and is_paid and refusal.code in _SPENT:
         return ApiStatusError(
             f"The service refused {subject}, because the account has nothing left to spend ({words}). Waiting does not "
             "change that: add credit or raise the account's limit, then run the task again.",

@@ -139,7 +139,7 @@ def read_answer(call: Call[T], status: int, headers: Mapping[str, str], body: by
     :raises ApiResponseError: The answer is not what the call promises.
     """
     if not 200 <= status < 300:
-        raise error_from_answer(status, headers, body, call.subject, settings)
+        raise error_from_answer(status, headers, body, call.subject, settings, is_paid=call.method == "POST")
     try:
         data = without_wrapping(call.decode(body)) if body.strip() else {}
     except (ValueError, RecursionError) as error:

@@ -19,7 +19,7 @@ class Progress(NamedTuple):
     """
     How far a wait or a run is.
 
-    :param done: Requests that have ended, well or not.
+    :param done: Requests that have ended, well or not. Of a run it falls when some of a shard's requests go again.
     :param failed: Of them, those that did not succeed.
     :param total: All requests, 0 when nobody says.
     :param pace: Requests a second, or None before anything moved.
@@ -44,7 +44,7 @@ class Standing:
     :param done: Rows that are home, of all rounds; those that go again left out.
     :param failed: Of them, those that did not succeed.
     :param total: Requests of the run.
-    :param since: Epoch seconds when the round's first batch was created: from then on its pace is measured.
+    :param since: Epoch seconds when the round's first batch was created: from then on its pace is measured. 0: unknown.
     :param done_before: Rows that were home then.
     """
 
@@ -84,7 +84,7 @@ class Standing:
         done = self.done + sum(each.done for each in counts)
         failed = self.failed + sum(each.failed for each in counts)
         moved, seconds = done - self.done_before, now - self.since
-        pace = moved / seconds if moved > 0 and seconds > 0 else None
+        pace = moved / seconds if self.since and moved > 0 and seconds > 0 else None
         left = max(0, self.total - done)
         is_early = moved < MIN_SHARE_FOR_ESTIMATE * (self.total - self.done_before)
         return Progress(done, failed, self.total, pace, None if pace is None or is_early else left / pace)

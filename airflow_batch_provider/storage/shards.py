@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
+from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_batch_provider.core.journal import Piece
 from airflow_batch_provider.exceptions import JournalUnreadableError
@@ -52,6 +53,18 @@ class RunFolder:
     def summary(self) -> str:
         """Path of the summary."""
         return self.path("summary.json")
+
+    def is_own(self, path: ObjectStoragePath) -> bool:
+        """
+        Say whether a file is one that a run writes into this folder.
+
+        :param path: The file.
+        """
+        output = paths.as_path(self.output)
+        if path.fs.protocol != output.fs.protocol or not path.path.startswith(f"{output.path.rstrip('/')}/"):
+            return False
+        name = path.path.removeprefix(output.path.rstrip("/")).lstrip("/")
+        return name.startswith("_run/") or name in ("results.jsonl", "failures.jsonl")
 
     def shard(self, piece: Piece) -> str:
         """

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, cast
 
@@ -21,12 +21,15 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 _GLOB_MARKS = frozenset("*?[")
 
 
-def find_files(source: str) -> list[ObjectStoragePath]:
+def find_files(
+    source: str, *, is_own: Callable[[ObjectStoragePath], bool] = lambda _: False
+) -> list[ObjectStoragePath]:
     """
     Find the files of an input, in the order of their full paths.
 
     :param source: A file, a folder (its JSON lines files, not those of folders in it), or a glob: ``*``, ``?`` and
         ``[...]`` in any part of the path, ``**`` for any number of folders.
+    :param is_own: Says which files of a folder or glob are the run's own; they are left out.
     :raises InputError: There is none.
     """
     path = paths.as_path(source)
@@ -35,6 +38,7 @@ def find_files(source: str) -> list[ObjectStoragePath]:
         found = [each for each in path.iterdir() if each.name.endswith(SUFFIXES) and each.is_file()]
     else:
         found = [path] if path.exists() else _matching(path)
+    found = [each for each in found if each == path or not is_own(each)]
     if not found:
         raise InputError(
             f"There is no JSON lines file at {source}; nothing was sent. Give a file, a folder of {', '.join(SUFFIXES)} "

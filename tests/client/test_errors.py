@@ -260,8 +260,11 @@ def test_retry_after_of_all_spellings(headers: dict[str, str], seconds: float | 
 @pytest.mark.parametrize("code", ["insufficient_quota", "billing_hard_limit_reached"])
 def test_an_account_without_money_is_no_limit_of_calls(code: str) -> None:
     """OpenAI says both with 429; only one of them passes by waiting."""
-    error = error_for(429, {"error": {"code": code, "message": "You exceeded your current quota."}})
+    raw = json.dumps({"error": {"code": code, "message": "You exceeded your current quota."}}).encode()
+    error = error_from_answer(429, {}, raw, "the new batch", settings(), is_paid=True)
+    looked = error_from_answer(429, {}, raw, "batch b1", settings())
 
     assert not isinstance(error, RateLimitError)
     assert not error.retryable
+    assert isinstance(looked, RateLimitError), "a look costs nothing: what runs is waited for all the same"
     assert "nothing left to spend (429: You exceeded your current quota)" in str(error)

@@ -46,6 +46,11 @@ def test_the_pace_is_that_of_the_round() -> None:
     assert standing(round=1, done=90, done_before=90).with_batches([], NOW + 10).pace is None
 
 
+def test_a_round_of_unknown_age_has_no_pace() -> None:
+    """A journal of an older version does not say when its batches were created."""
+    assert standing(since=0).with_batches([], NOW)[3:] == (None, None)
+
+
 @pytest.mark.parametrize("now", [pytest.param(NOW, id="same-moment"), pytest.param(NOW - 5, id="clock-put-back")])
 def test_without_time_there_is_no_pace(now: float) -> None:
     """Nothing is divided by nothing, and no estimate is made up."""

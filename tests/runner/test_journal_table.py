@@ -11,15 +11,18 @@ from typing import Any
 
 import pytest
 
+from airflow_batch_provider import planning
 from airflow_batch_provider.core.limits import BatchLimits
 from airflow_batch_provider.exceptions import (
     ForeignJournalError,
     InputError,
     JournalUnreadableError,
     StaleJournalError,
+    SupersededError,
 )
 from airflow_batch_provider.runner import Finished
 from airflow_batch_provider.sandbox import SandboxServer
+from airflow_batch_provider.storage import sources
 from tests.fakes import FakeClock, WorkerCrash
 from tests.runner.support import PAIRS, Desk, dying_worker
 
@@ -111,6 +114,32 @@ def test_who_reuses_a_run_hears_that_its_input_has_changed(desk: Desk, caplog: p
     assert "changed since the run finished" in caplog.text
     assert 'if_finished="restart"' in caplog.text
     assert desk.calls() == before
+
+
+def test_a_finished_run_is_reused_though_its_input_cannot_be_asked_about(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The comparison is for a warning; rights that were taken away meanwhile take nothing from what is finished."""
+    summary = desk.finish()
+
+    def refuse(*args: object, **how: object) -> None:
+        raise PermissionError("no")
+
+    monkeypatch.setattr(sources, "find_files", refuse)
+    assert desk.advance("2") == Finished(summary)
+
+
+def test_what_a_run_writes_is_not_its_input(desk: Desk) -> None:
+    """A glob or a folder may cover the output: a retry that took shards for input would begin anew, and pay again."""
+    glob: dict[str, Any] = {"input": f"{desk.folder}/**/*.jsonl", "on_changed_input": "restart"}
+    desk.advance(**glob)
+    desk.advance("2", **glob)
+    desk.clock.advance(60)
+    summary = desk.finish("3", **glob)
+    again = desk.advance("4", **glob)
+
+    assert again == Finished(summary)
+    assert (len(desk.batches()), summary["requests"]) == (2, 4)
 
 
 def test_a_run_whose_results_are_gone_does_not_pass_for_finished(desk: Desk) -> None:
@@ -237,23 +266,95 @@ def test_a_smaller_plan_leaves_no_shards_of_the_larger_one(desk: Desk) -> None:
     ]  # fmt: skip
 
 
-def test_a_restart_with_a_wrong_input_does_not_spoil_the_earlier_run(desk: Desk) -> None:
-    """The new input is found wrong after its first shard was written over the old one: the old plan is not gone on with."""
+def test_a_restart_with_a_wrong_input_does_not_spoil_the_earlier_run(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What runs is paid for: it is not given up for an input that cannot be planned, and can be gone on with."""
     desk.advance()
     good, times = desk.input.read_bytes(), desk.input.stat()
     desk.write("sandbox-fail-400", "sandbox-fail-400", "sandbox-echo", url="/v1/chat/completions")
     desk.input.write_bytes(desk.input.read_bytes() + b"not JSON\n")
     with pytest.raises(InputError):
         desk.advance("2", on_changed_input="restart")
+    assert "the earlier plan is kept: its batches go on and are billed" in caplog.text
     desk.input.write_bytes(good)
     os.utime(desk.input, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    desk.finish("3")
+
+    assert [row["custom_id"] for row in desk.rows()] == [f"row-{number}" for number in range(4)]
+    assert desk.outcomes() == ["succeeded"] * 4
+    assert len(desk.batches()) == 2
+
+
+def test_a_plan_that_was_given_up_says_so(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that dies while it plans anew has given up the old plan and made no other."""
+    desk.advance()
+    desk.write("sandbox-echo")
+    with monkeypatch.context() as patch:
+        patch.setattr(planning, "plan_input", raise_crash)
+        with pytest.raises(WorkerCrash):
+            desk.advance("2", on_changed_input="restart")
 
     with pytest.raises(StaleJournalError, match="gave up its plan.*restart"):
         desk.advance("3")
     desk.finish("4", on_changed_input="restart")
 
-    assert [row["custom_id"] for row in desk.rows()] == [f"row-{number}" for number in range(4)]
-    assert desk.outcomes() == ["succeeded"] * 4
+    assert desk.outcomes() == ["succeeded"]
+
+
+def raise_crash(*args: object, **how: object) -> None:
+    raise WorkerCrash("while it plans")
+
+
+def test_a_batch_whose_answer_was_lost_is_found_and_cancelled(desk: Desk) -> None:
+    """A restart looks for what the earlier plan may have made: it would run, and cost, unread."""
+    desk.options["metadata"] = {"sandbox": "seconds=80000"}
+    crash(desk, "after POST /batches")
+    desk.write("sandbox-echo")
+    (lost,) = desk.live("in_progress", "validating")
+
+    desk.advance("2", on_changed_input="restart")
+
+    assert lost not in desk.live("in_progress", "validating")
+    assert len(desk.live("in_progress", "validating")) == 1
+
+
+def test_a_batch_made_after_another_try_began_anew_is_cancelled(desk: Desk) -> None:
+    """A worker thought dead that makes its batch then: the new plan does not know of it."""
+    desk.options["metadata"] = {"sandbox": "seconds=80000"}
+
+    def restarts(point: str) -> None:
+        if point == "before POST /batches" and not desk.batches():
+            desk.write("sandbox-echo")
+            desk.advance("2", on_changed_input="restart")
+
+    with pytest.raises(SupersededError):
+        desk.advance("1", probe=restarts)
+
+    running = desk.live("in_progress", "validating")
+    assert running == [piece["submission"]["batch_id"] for piece in desk.journal()["pieces"]]
+    assert len(desk.batches()) == 2
+
+
+@pytest.mark.parametrize("status", [401, 429, 500])
+def test_what_could_not_be_cancelled_is_no_less_abandoned(desk: Desk, status: int) -> None:
+    """Whatever the reason was, the batch still runs: the next try stops it, also one that ends the run."""
+    desk.options["metadata"] = {"sandbox": "seconds=80000"}
+    desk.advance()
+    first = desk.live("in_progress", "validating")
+    desk.write("sandbox-echo")
+    desk.options["metadata"] = {}
+    desk.server.faults.add("POST /batches/{id}/cancel", "status", status=status)
+    desk.finish("2", on_changed_input="restart")
+    files = {file["id"] for file in desk.server.files()}
+    assert desk.live("in_progress", "validating") == first
+    assert len(files) == 2, "files that a running batch may need"
+    desk.server.faults.clear()
+
+    desk.finish("3", if_finished="restart")
+
+    assert not set(desk.live("in_progress", "validating")) & set(first)
 
 
 def test_a_vanished_input_goes_on_with_the_runs_own_copy(desk: Desk) -> None:

@@ -178,6 +178,22 @@ def test_an_account_without_money_is_not_waited_for(desk: Desk) -> None:
     assert len(desk.batches()) == 2
 
 
+def test_uploads_that_ran_ahead_are_noted_whatever_happens(desk: Desk) -> None:
+    """Gigabytes may be at the service when a batch is refused for good: the next try does not send them again."""
+    desk.write(*[ECHO] * 10)
+    spent = {"error": {"code": "insufficient_quota", "message": "You exceeded your current quota."}}
+    desk.server.faults.add("POST /batches", "status", status=429, body=spent)
+    with pytest.raises(ApiStatusError):
+        desk.advance(uploads_at_a_time=5)
+    before = desk.server.calls["POST /files"]
+    desk.server.faults.clear()
+
+    desk.finish("2", uploads_at_a_time=5)
+
+    assert before > 1
+    assert desk.server.calls["POST /files"] == 5
+
+
 @pytest.mark.parametrize("retry_after", [pytest.param(700, id="told"), pytest.param(None, id="not-told")])
 def test_a_create_refused_with_429_waits(desk: Desk, retry_after: int | None) -> None:
     """The service wants fewer calls: the run waits as long as it says, without an error, and sends then."""

@@ -21,7 +21,7 @@ from airflow_batch_provider.core.status import BatchStatus
 from airflow_batch_provider.exceptions import BatchFailedError, SupersededError
 from airflow_batch_provider.joining.joiners import Joiners
 from airflow_batch_provider.landing import land
-from airflow_batch_provider.runner import Finished
+from airflow_batch_provider.runner import Finished, Waiting
 from airflow_batch_provider.sandbox import SandboxServer
 from airflow_batch_provider.storage.landed import landed_files
 from airflow_batch_provider.storage.shards import RunFolder
@@ -87,10 +87,14 @@ def test_a_store_that_fails_stops_no_wait(
     def fail(*args: object, **how: object) -> None:
         raise StoreError("no route")
 
+    real = RunFolder.save_json
+
+    def fail_summary(folder: RunFolder, path: str, *args: Any, **how: Any) -> None:
+        (fail if path == folder.summary else real)(folder, path, *args, **how)
+
+    monkeypatch.setattr(RunFolder, "save_json", fail_summary)
     with desk.worker() as run:
-        run.advance()
-        monkeypatch.setattr(RunFolder, "save_json", fail)
-        run.tell([])
+        assert isinstance(run.advance(), Waiting)
 
     assert "summary.json could not be brought up to date (StoreError)" in caplog.text
 

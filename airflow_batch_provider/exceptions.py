@@ -49,6 +49,10 @@ class BatchError(Exception):
 
     retryable: bool = True
 
+    def __str__(self) -> str:
+        # Other arguments are there for pickling.
+        return str(self.args[0]) if self.args else ""
+
 
 class InputError(BatchError, ValueError):
     """
@@ -63,9 +67,6 @@ class InputError(BatchError, ValueError):
     def __init__(self, message: str, problems: Sequence[tuple[int, str, str | None, str | None]] = ()) -> None:
         super().__init__(message, tuple(problems))
         self.problems = tuple(problems)
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class ConfigurationError(BatchError, ValueError):
@@ -89,9 +90,6 @@ class ApiConnectionError(ApiError):
     def __init__(self, message: str, never_sent: bool = False) -> None:
         super().__init__(message, never_sent)
         self.never_sent = never_sent
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class ApiResponseError(ApiError):
@@ -135,9 +133,6 @@ class ApiStatusError(ApiError):
         self.retry_after = retry_after
         self.gateway_retries = gateway_retries
 
-    def __str__(self) -> str:
-        return str(self.args[0])
-
 
 class AuthenticationError(ApiStatusError):
     """The key was refused."""
@@ -175,9 +170,6 @@ class SubmissionUnknownError(BatchError):
         super().__init__(message, retryable)
         self.retryable = retryable
 
-    def __str__(self) -> str:
-        return str(self.args[0])
-
 
 class JobError(BatchError):
     """
@@ -192,9 +184,6 @@ class JobError(BatchError):
     def __init__(self, message: str, batch_ids: Sequence[str] = ()) -> None:
         super().__init__(message, tuple(batch_ids))
         self.batch_ids = tuple(batch_ids)
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class BatchNotEndedError(JobError):
@@ -273,9 +262,6 @@ class JournalUnreadableError(JournalError):
     def __init__(self, message: str, retryable: bool = True) -> None:
         super().__init__(message, retryable)
         self.retryable = retryable
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class ForeignJournalError(JournalError):

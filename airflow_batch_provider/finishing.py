@@ -10,13 +10,12 @@ from typing import Any
 from airflow_batch_provider.assembly import write_failures, write_results
 from airflow_batch_provider.client import BatchClient
 from airflow_batch_provider.collection import delete_files
-from airflow_batch_provider.core.journal import Journal, Piece, total
+from airflow_batch_provider.core.journal import Journal, total
 from airflow_batch_provider.core.options import RunOptions
 from airflow_batch_provider.core.outcomes import Outcome
 from airflow_batch_provider.core.summary import summary_of
-from airflow_batch_provider.exceptions import ApiError, NotFoundError
+from airflow_batch_provider.exceptions import ApiError
 from airflow_batch_provider.storage.shards import RunFolder
-from airflow_batch_provider.submission import find_batches
 
 log = logging.getLogger(__name__)
 
@@ -72,92 +71,32 @@ def finish(
     return summary
 
 
-def cancel_abandoned(client: BatchClient, journal: Journal, save: Callable[[], None], now: float) -> None:
-    """
-    Cancel batches of an earlier plan: nobody will read what they bring, and they cost.
-
-    What could not be cancelled is tried again the next time.
-
-    :param client: The service.
-    :param journal: The run.
-    :param save: Saves the journal.
-    :param now: Epoch seconds.
-    """
-    for piece in journal.abandoned:
-        if piece.is_at_least("landed") or piece.cancelled_at is not None:
-            continue
-        try:
-            if _is_stopped(client, piece):
-                piece.cancelled_at = now
-        except ApiError as error:
-            which = piece.batch_id or "that an earlier plan may have"
-            log.warning("Batch %s could not be cancelled, so what it does is billed: %s", which, error)
-        save()
-
-
-def _is_stopped(client: BatchClient, piece: Piece) -> bool:
-    """Stop the batch of an abandoned piece, if there is one; say whether that is sure."""
-    if piece.batch_id is None:
-        record = piece.submission or {"was_refused": True}
-        if record.get("was_refused"):
-            return True
-        search = find_batches(client, record["key"], record["saved_at"])
-        if not search.found:
-            return search.is_conclusive
-        piece.submission = {**record, "batch_id": search.found[0].id}
-    try:
-        batch = client.get_batch(str(piece.batch_id))
-    except NotFoundError:
-        return True
-    if batch.status.may_be_cancelled:
-        client.cancel_batch(batch.id)
-        log.warning("Batch %s of the earlier plan was cancelled; what it has done is billed.", batch.id)
-    return True
-
-
 def delete_remote(client: BatchClient, journal: Journal, save: Callable[[], None]) -> None:
     """
     Delete the run's files at the service.
 
     :param client: The service.
-    :param journal: The run, all pieces landed or abandoned.
+    :param journal: The run, all pieces landed.
     :param save: Saves the journal.
     """
-    for piece in [*journal.abandoned, *journal.pieces]:
+    for piece in journal.pieces:
         if piece.is_at_least("cleaned"):
             continue
         try:
-            file_ids = _files_of(client, piece)
-            if file_ids is None:
-                log.warning("Batch %s of the earlier plan has not ended; its files stay.", piece.batch_id)
-                continue
-            delete_files(client, file_ids)
+            delete_files(client, piece.file_ids)
         except ApiError as error:
             # The results are safe; files left at the service are untidy, not wrong.
             log.warning("Files of shard %s could not be deleted at the service: %s", piece.name, error)
             continue
-        piece.step = "cleaned"
+        piece.advance_to("cleaned")
     save()
     _delete_lost_uploads(client, journal)
-
-
-def _files_of(client: BatchClient, piece: Piece) -> list[str] | None:
-    """The piece's files at the service, or None while its batch may use them or bring more."""
-    if piece.is_at_least("landed"):
-        return piece.file_ids
-    if piece.batch_id is None:
-        return piece.file_ids if piece.cancelled_at is not None else None
-    try:
-        batch = client.get_batch(piece.batch_id)
-    except NotFoundError:
-        return piece.file_ids
-    return [*piece.file_ids, *batch.file_ids] if batch.status.has_ended else None
 
 
 def _delete_lost_uploads(client: BatchClient, journal: Journal) -> None:
     """Uploads whose answer never came are known by their names only."""
     mark = f"{journal.owner_identity().key()}-"
-    in_use = {file_id for piece in journal.abandoned if not piece.is_at_least("cleaned") for file_id in piece.file_ids}
+    in_use = {file_id for piece in journal.abandoned for file_id in piece.file_ids}
     try:
         newest = islice(client.list_files(purpose="batch"), MAX_SEARCHED_FILES)
         # All are found before the first is deleted: it may be the cursor of the next page.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -226,9 +226,11 @@ class JournalKeeper:
             requests=sum(piece.requests for piece in plan.pieces),
             bytes=sum(piece.bytes for piece in plan.pieces),
             pieces=plan.pieces,
-            # What was only planned has left nothing at the service.
+            # What was only planned has left nothing at the service, nor has what is cleaned.
             abandoned=[
-                piece for piece in abandoned if piece.is_at_least("uploaded") and not piece.is_at_least("cleaned")
+                replace(piece, cancelled_at=None)
+                for piece in abandoned
+                if piece.is_at_least("uploaded") and not piece.is_at_least("cleaned")
             ],
         )
         self._take_over(journal)

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from airflow_batch_provider import landing, planning
+from airflow_batch_provider.abandoning import cancel_abandoned, delete_abandoned
 from airflow_batch_provider.assembly import open_requests
 from airflow_batch_provider.client import BatchClient
 from airflow_batch_provider.core.batches import Batch
@@ -26,7 +27,7 @@ from airflow_batch_provider.core.options import RunOptions
 from airflow_batch_provider.core.standing import Standing, standing_of
 from airflow_batch_provider.core.summary import landed_line, round_line, summary_so_far
 from airflow_batch_provider.exceptions import BatchError, SupersededError
-from airflow_batch_provider.finishing import cancel_abandoned, delete_remote, finish, remove_run_files
+from airflow_batch_provider.finishing import delete_remote, finish, remove_run_files
 from airflow_batch_provider.joining.joiners import Joiners
 from airflow_batch_provider.keeping import JournalKeeper
 from airflow_batch_provider.landing import Landings
@@ -161,8 +162,7 @@ class BatchRun:
             log.info(round_line(journal, number))
             self._refuse_if_all_were_refused(journal)
             if not self._begin_round(journal, number + 1):
-                save, check = partial(self._keeper.save, journal), self._keeper.check_mark
-                return Finished(finish(self._client, self.folder, self._options, journal, save, check, self._clock()))
+                return Finished(self._finish(journal))
 
     def _work_on(self, journal: Journal, pieces: list[Piece]) -> list[Piece]:
         """Take each piece of a round as far as it gets; return those whose batch is awaited."""
@@ -229,8 +229,16 @@ class BatchRun:
         log.info("Round %d: %s requests again.", number, f"{going_again:,}")
         return True
 
+    def _finish(self, journal: Journal) -> dict[str, Any]:
+        save, check = partial(self._keeper.save, journal), self._keeper.check_mark
+        if self._options.delete_remote_files:
+            delete_abandoned(self._client, journal, save)
+        return finish(self._client, self.folder, self._options, journal, save, check, self._clock())
+
     def _refuse_if_all_were_refused(self, journal: Journal) -> None:
         if journal.was_refused:
             if self._options.delete_remote_files:
-                delete_remote(self._client, journal, partial(self._keeper.save, journal))
+                save = partial(self._keeper.save, journal)
+                delete_abandoned(self._client, journal, save)
+                delete_remote(self._client, journal, save)
             raise failed_error(self._client.get_batch(str(journal.pieces[0].batch_id)))

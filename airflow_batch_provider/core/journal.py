@@ -49,7 +49,8 @@ class Piece:
     :param duplicates: Further result lines for a request that had its answer; ``strangers``: lines for nobody.
     :param created_at: Epoch seconds when the batch was created.
     :param seen: Status and count when the batch was last looked at, and ``changed_at`` when they last changed.
-    :param cancelled_at: Epoch seconds when the batch was cancelled for standing still.
+    :param cancelled_at: Epoch seconds when the batch was cancelled for standing still; of an abandoned piece, when it was
+        sure that nothing of it runs on.
     """
 
     number: int

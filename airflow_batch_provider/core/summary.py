@@ -1,4 +1,4 @@
-"""What a run says at its end, and at the end of each round."""
+"""What a run says of itself: lines for its log, and the summary, while it goes on and at its end."""
 
 from __future__ import annotations
 

@@ -320,6 +320,19 @@ def test_a_batch_whose_answer_was_lost_is_found_and_cancelled(desk: Desk) -> Non
     assert len(desk.live("in_progress", "validating")) == 1
 
 
+def test_a_batch_that_nobody_can_find_is_told(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """A service without a list cannot say whether the lost call made one: a person is sent to look, and files stay."""
+    crash(desk, "after POST /batches")
+    desk.write("sandbox-echo")
+    desk.server.faults.add("GET /batches", "status", status=404)
+
+    desk.finish("2", on_changed_input="restart", delete_remote_files=True)
+
+    assert "Nobody can say whether shard 0-00000 of the earlier plan has a batch" in caplog.text
+    assert len(desk.server.files()) >= 1
+    assert desk.outcomes() == ["succeeded"]
+
+
 def test_a_batch_made_after_another_try_began_anew_is_cancelled(desk: Desk) -> None:
     """A worker thought dead that makes its batch then: the new plan does not know of it."""
     desk.options["metadata"] = {"sandbox": "seconds=80000"}
